@@ -1,0 +1,96 @@
+"""Everything that can go wrong, as sentences for the person who can do something about it.
+
+FootnoteError                    str(error) is safe to show and says what to do
+├── InvalidRequest               a name, value or file that cannot be accepted as it is
+│   ├── NotFound                 no such collection, document, conversation or message
+│   └── FileTooLarge             larger than the upload limit
+├── UnreadableDocument           this file cannot be indexed: empty, damaged, encrypted, unsupported or without text
+├── ProviderError                a model's server did not do what was asked
+│   ├── BadKey                   the key is missing, wrong, disabled or not allowed to do this
+│   ├── OutOfCredit              the account or the key has no credit left
+│   ├── RateLimited              too many requests; waiting helps
+│   ├── ModelUnavailable         this model does not exist, or cannot be used for this or with these settings
+│   ├── InputRejected            the request was refused as it is: too long, too large or against a policy
+│   ├── ProviderDown             the server cannot be reached or fails; trying later helps
+│   └── BadReply                 the server answered, but with something other than its contract says
+├── WrongEmbeddingModel          the collection was indexed with another embedding model; re-indexing helps
+├── LibraryLocked                another process uses the data folder
+├── NotReady                     the server is starting or repairing its index; waiting helps
+└── Stopped                      the person stopped it, or the server is closing
+"""
+
+
+class FootnoteError(Exception):
+    """Something the person can be told; `str(error)` is the sentence."""
+
+
+class InvalidRequest(FootnoteError):
+    """A name, value or file that cannot be accepted as it is."""
+
+
+class NotFound(InvalidRequest):
+    """No such collection, document, conversation or message."""
+
+
+class FileTooLarge(InvalidRequest):
+    """The file is larger than the upload limit."""
+
+
+class UnreadableDocument(FootnoteError):
+    """This file cannot be indexed: empty, damaged, encrypted, unsupported or without text."""
+
+
+class ProviderError(FootnoteError):
+    """A model's server did not do what was asked.
+
+    `status` is the HTTP status (None without a reply), `retry_after` the seconds the server asks to wait.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class BadKey(ProviderError):
+    """The key is missing, wrong, disabled or not allowed to do this."""
+
+
+class OutOfCredit(ProviderError):
+    """The account or the key has no credit left."""
+
+
+class RateLimited(ProviderError):
+    """Too many requests; waiting helps."""
+
+
+class ModelUnavailable(ProviderError):
+    """This model does not exist, or cannot be used for this or with these settings."""
+
+
+class InputRejected(ProviderError):
+    """The request was refused as it is: too long, too large or against a policy."""
+
+
+class ProviderDown(ProviderError):
+    """The server cannot be reached or fails; trying later helps."""
+
+
+class BadReply(ProviderError):
+    """The server answered, but with something other than its contract says."""
+
+
+class WrongEmbeddingModel(FootnoteError):
+    """The collection was indexed with another embedding model; re-indexing helps."""
+
+
+class LibraryLocked(FootnoteError):
+    """Another process uses the data folder."""
+
+
+class NotReady(FootnoteError):
+    """The server is starting or repairing its index; waiting helps."""
+
+
+class Stopped(FootnoteError):
+    """The person stopped it, or the server is closing."""

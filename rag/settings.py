@@ -1,0 +1,95 @@
+"""Every setting, with its default, read once from the environment and `.env`. The only reader of the environment."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, HttpUrl, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rag.errors import InvalidRequest
+
+Backend = Literal["openrouter", "local"]
+RerankBackend = Literal["openrouter", "local", "off"]
+
+
+def _variable(name: str) -> AliasChoices:
+    return AliasChoices(name)
+
+
+class Settings(BaseSettings):
+    """What the server was started with. Empty variables count as not set."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        populate_by_name=True,
+    )
+
+    data_dir: Path = Field(default=Path("data"), validation_alias=_variable("FOOTNOTE_DATA_DIR"))
+    api_token: SecretStr | None = Field(default=None, validation_alias=_variable("FOOTNOTE_API_TOKEN"))
+    max_upload_mb: int = Field(default=200, ge=1, le=2000, validation_alias=_variable("FOOTNOTE_MAX_UPLOAD_MB"))
+
+    openrouter_api_key: SecretStr | None = Field(default=None, validation_alias=_variable("OPENROUTER_API_KEY"))
+    openrouter_base_url: HttpUrl = Field(
+        default=HttpUrl("https://openrouter.ai/api/v1"), validation_alias=_variable("OPENROUTER_BASE_URL")
+    )
+
+    embeddings_setting: Backend | None = Field(default=None, validation_alias=_variable("FOOTNOTE_EMBEDDINGS"))
+    rerank_setting: RerankBackend | None = Field(default=None, validation_alias=_variable("FOOTNOTE_RERANK"))
+    chat_setting: Backend | None = Field(default=None, validation_alias=_variable("FOOTNOTE_CHAT"))
+
+    embedding_model: str = Field(
+        default="openai/text-embedding-3-small", validation_alias=_variable("FOOTNOTE_EMBEDDING_MODEL")
+    )
+    rerank_model: str = Field(default="cohere/rerank-v3.5", validation_alias=_variable("FOOTNOTE_RERANK_MODEL"))
+    chat_model: str = Field(default="~openai/gpt-mini-latest", validation_alias=_variable("FOOTNOTE_CHAT_MODEL"))
+
+    @field_validator("openrouter_api_key", "api_token")
+    @classmethod
+    def _sendable_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        # Header values are ASCII without spaces; a pasted line break would otherwise fail at the first request.
+        secret = value.get_secret_value() if value else ""
+        if value and not (secret.isascii() and secret.isprintable() and " " not in secret):
+            raise ValueError("must be one word of plain letters, digits and signs")
+        return value
+
+    @property
+    def _default_backend(self) -> Backend:
+        return "openrouter" if self.openrouter_api_key else "local"
+
+    @property
+    def embeddings(self) -> Backend:
+        """Where vectors are made: OpenRouter when there is a key, unless set otherwise."""
+        return self.embeddings_setting or self._default_backend
+
+    @property
+    def rerank(self) -> RerankBackend:
+        """Where candidates are reranked."""
+        return self.rerank_setting or self._default_backend
+
+    @property
+    def chat(self) -> Backend:
+        """Where answers are written; "local" picks sentences instead of writing."""
+        return self.chat_setting or self._default_backend
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The largest file accepted, in bytes."""
+        return self.max_upload_mb * 1024 * 1024
+
+
+def load() -> Settings:
+    """The settings of this process.
+
+    Raises InvalidRequest naming the first variable with a wrong value, and never its value (it may be a key).
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        raise InvalidRequest(
+            f"The setting {problem['loc'][0]} has a value that cannot be used: {problem['msg']}."
+        ) from None
