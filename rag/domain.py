@@ -46,6 +46,15 @@ class Collection:
     reindexing_to: str | None
     created_at: datetime
 
+    @property
+    def index(self) -> str:
+        """The name of the vector index that answers now."""
+        return self.index_of(self.generation)
+
+    def index_of(self, generation: int) -> str:
+        """The name of the vector index of one generation."""
+        return f"c-{self.id}-g{generation}"
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -371,9 +380,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """The next piece of the answer's text."""
+    """The next piece of the answer's text, with the citations whose numbers it is the first to show."""
 
     text: str
+    citations: tuple[Citation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

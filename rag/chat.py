@@ -1,0 +1,235 @@
+"""One turn of a conversation. The server owns it: it goes on without viewers, and stops when somebody says so."""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from rag.conversations import Conversations
+from rag.domain import (
+    Answer,
+    Answered,
+    AnswerEvent,
+    Citation,
+    Message,
+    MessageState,
+    Refused,
+    Reranked,
+    Retrieved,
+    Searching,
+    Step,
+    TextDelta,
+    Turn,
+)
+from rag.errors import FootnoteError, InvalidRequest, NotFound, Stopped
+from rag.pipeline import Pipeline
+from rag.stopping import Stop
+
+logger = logging.getLogger(__name__)
+
+LONGEST_QUESTION = 20_000
+_SAVED_EVERY = 1.0
+_AT_ONCE = 64
+
+LiveStage = Literal["rewriting", "searching", "reranking", "writing", "done"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An answer as it stands while it is being made. `revision` grows with every change; `started` is monotonic."""
+
+    revision: int
+    stage: LiveStage
+    steps: tuple[Step, ...]
+    text: str
+    citations: tuple[Citation, ...]
+    started: float
+    done: bool
+
+
+class LiveAnswer:
+    """An answer being made, for any number of viewers in any thread."""
+
+    def __init__(self) -> None:
+        self.stop = Stop()
+        self.answer: Answer | None = None
+        self._changed = threading.Condition()
+        self._snapshot = Snapshot(0, "rewriting", (), "", (), time.monotonic(), done=False)
+
+    def snapshot(self) -> Snapshot:
+        """The present state."""
+        return self._snapshot
+
+    def wait(self, seen: int, timeout: float) -> Snapshot:
+        """The present state once its revision differs from `seen`, it is done, or `timeout` seconds have passed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._snapshot.revision != seen or self._snapshot.done, timeout)
+            return self._snapshot
+
+    def take(self, event: AnswerEvent) -> None:
+        """Move on by one event of the pipeline."""
+        now = self._snapshot
+        match event:
+            case Searching():
+                self._become(replace(now, stage="searching"))
+            case Retrieved(hits, seconds):
+                step = Step("searching", len(hits), seconds)
+                self._become(replace(now, stage="reranking", steps=(*now.steps, step)))
+            case Reranked(hits, model, seconds):
+                steps = now.steps if model is None else (*now.steps, Step("reranking", len(hits), seconds))
+                self._become(replace(now, stage="writing", steps=steps))
+            case TextDelta(text, citations):
+                self._become(replace(now, text=now.text + text, citations=(*now.citations, *citations)))
+            case Refused():
+                pass
+            case Answered(answer):
+                self.answer = answer
+
+    def finish(self) -> None:
+        """Let every viewer go."""
+        self._become(replace(self._snapshot, stage="done", done=True))
+
+    def _become(self, snapshot: Snapshot) -> None:
+        with self._changed:
+            self._snapshot = replace(snapshot, revision=self._snapshot.revision + 1)
+            self._changed.notify_all()
+
+
+class Chat:
+    """Questions of all conversations; each answer is made in a thread of its own."""
+
+    def __init__(self, pipeline: Pipeline, conversations: Conversations) -> None:
+        self._pipeline = pipeline
+        self._conversations = conversations
+        self._lock = threading.Lock()
+        self._live: dict[str, LiveAnswer] = {}
+        self._threads: dict[str, threading.Thread] = {}
+        self._closing = False
+
+    def ask(self, conversation_id: str, question: str) -> Message:
+        """Store a question and begin its answer; returns the answer's message, in the state "writing".
+
+        Raises InvalidRequest: empty, too long, an answer is already being written, or too many are.
+        """
+        question = question.strip()
+        if not question:
+            raise InvalidRequest("Write a question first.")
+        if len(question) > LONGEST_QUESTION:
+            raise InvalidRequest(
+                f"The question has {len(question):,} characters; at most {LONGEST_QUESTION:,} are possible. Shorten it."
+            )
+        with self._lock:
+            before = self._conversations.messages(conversation_id)
+            self._check_free(before)
+            self._conversations.add(conversation_id, "user", question, "complete")
+            message = self._conversations.add(conversation_id, "assistant", "", "writing")
+            return self._begin(message, question, before)
+
+    def regenerate(self, message_id: str) -> Message:
+        """Write the last answer of a conversation anew, under the same id. Raises InvalidRequest, NotFound."""
+        with self._lock:
+            message = self._conversations.message(message_id)
+            messages = self._conversations.messages(message.conversation_id)
+            self._check_free(messages)
+            if len(messages) < 2 or messages[-1].id != message_id or messages[-2].role != "user":
+                raise InvalidRequest("Only the last answer of a conversation can be written anew.")
+            self._conversations.save(message_id, "", "writing")
+            return self._begin(self._conversations.message(message_id), messages[-2].text, messages[:-2])
+
+    def live(self, message_id: str) -> LiveAnswer | None:
+        """The answer while it is being made; None once it is finished and stored."""
+        return self._live.get(message_id)
+
+    def stop(self, message_id: str) -> None:
+        """Stop an answer; its text so far is kept."""
+        live = self._live.get(message_id)
+        if live is not None:
+            live.stop.set()
+
+    def close(self) -> None:
+        """Stop all answers and wait until their texts are stored."""
+        with self._lock:
+            self._closing = True
+            threads = tuple(self._threads.values())
+        for live in tuple(self._live.values()):
+            live.stop.set()
+        for thread in threads:
+            thread.join(timeout=5)
+
+    def _check_free(self, messages: Sequence[Message]) -> None:
+        if any(message.id in self._live for message in messages):
+            raise InvalidRequest("An answer is still being written. Stop it or wait for its end.")
+        if len(self._live) >= _AT_ONCE:
+            raise InvalidRequest("Too many questions are being answered at the moment. Try again in a few seconds.")
+
+    def _begin(self, message: Message, question: str, before: Sequence[Message]) -> Message:
+        collection_id = self._conversations.get(message.conversation_id).collection_id
+        live = LiveAnswer()
+        thread = threading.Thread(
+            target=self._run,
+            args=(live, message.id, question, _history(before), collection_id),
+            name=f"answer-{message.id}",
+            daemon=True,
+        )
+        self._live[message.id] = live
+        self._threads[message.id] = thread
+        thread.start()
+        return message
+
+    def _run(
+        self, live: LiveAnswer, message_id: str, question: str, history: Sequence[Turn], collection_id: str | None
+    ) -> None:
+        problem: str | None = None
+        state: MessageState = "complete"
+        try:
+            events = self._pipeline.answer(question, history, _existing(collection_id), live.stop)
+            self._follow(live, message_id, events)
+            if live.answer is not None and live.answer.incomplete:
+                state = "stopped" if live.stop.is_set else "interrupted"
+        except Stopped:
+            state = "stopped"
+        except FootnoteError as error:
+            state, problem = "failed", str(error)
+        except Exception:
+            incident = secrets.token_hex(4)
+            logger.exception("Answering failed, incident %s", incident)
+            state, problem = "failed", f"Something unexpected went wrong. The server's log has it as {incident}."
+        if state == "stopped" and self._closing:
+            state = "interrupted"
+        text = live.answer.text if live.answer is not None else live.snapshot().text
+        try:
+            self._conversations.save(message_id, text, state, live.answer, problem)
+        except FootnoteError:
+            logger.warning("The conversation of message %s was deleted while it was being answered", message_id)
+        finally:
+            self._live.pop(message_id, None)
+            self._threads.pop(message_id, None)
+            live.finish()
+
+    def _follow(self, live: LiveAnswer, message_id: str, events: Iterator[AnswerEvent]) -> None:
+        """Pass events on to viewers, and keep the text on disk about once a second."""
+        saved = time.monotonic()
+        for event in events:
+            live.take(event)
+            if isinstance(event, TextDelta) and time.monotonic() - saved > _SAVED_EVERY:
+                self._conversations.save(message_id, live.snapshot().text, "writing")
+                saved = time.monotonic()
+
+
+def _existing(collection_id: str | None) -> str:
+    if collection_id is None:
+        raise NotFound("The collection of this conversation was deleted. Start a new conversation.")
+    return collection_id
+
+
+def _history(messages: Sequence[Message]) -> list[Turn]:
+    """What was said before, without questions that never got an answer."""
+    return [
+        Turn(turn.role, turn.text)
+        for question, answer in zip(messages[::2], messages[1::2], strict=False)
+        if answer.text
+        for turn in (question, answer)
+    ]

@@ -1,0 +1,192 @@
+"""What [1] refers to, and what supports it. Pure.
+
+A model cites sources by their number in the prompt. The reader sees numbers of our own: each (passage, sentence) pair
+gets one, in order of first appearance, so that every citation opens the very sentence it stands on.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rag.domain import Citation, Hit, Span, Support
+from rag.prompts import without_citations
+from rag.words import sentences, words
+
+_OPEN = re.compile(r"[\[【]")
+_MARKER = re.compile(r"[\[【]\s*\^?\d{1,3}(?:\s*[,;]\s*\^?\d{1,3})*\s*[\]】]")
+_MARKER_BEGUN = re.compile(r"[\[【][\s\d,;^]*$")
+_LONGEST_MARKER = 40
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NAME = re.compile(r"(?<![.!?:\n]\s)(?<!^)\b[A-Z][\w’'-]+")
+_SUPPORTED, _WEAK = 0.6, 0.25
+_QUOTED_WORDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The sentence of a passage that supports a claim best: offsets in the passage, how well, and what it lacks."""
+
+    start: int
+    end: int
+    support: Support
+    missing: tuple[str, ...]
+
+
+def locate(spans: Sequence[Span], start: int, end: int) -> tuple[Span, ...]:
+    """Where `chunk.text[start:end]` stands on its pages, as spans cut to that range; `offset` counts in the chunk."""
+    found = []
+    for span in spans:
+        first = max(start, span.offset)
+        last = min(end, span.offset + span.end - span.start)
+        if first < last:
+            shift = span.start - span.offset
+            found.append(replace(span, offset=first, start=first + shift, end=last + shift))
+    return tuple(found)
+
+
+def _numbers(text: str) -> set[str]:
+    return {match.group().replace(",", "").rstrip(".") for match in _NUMBER.finditer(text)}
+
+
+def evidence(claim: str, passage: str) -> Evidence:
+    """The sentence of `passage` that holds most of the claim's words; its numbers count double."""
+    stems = {word.stem for word in words(claim)}
+    numbers = _numbers(claim)
+    spans = sentences(passage) or [(0, len(passage))]
+
+    def share(text: str) -> float:
+        found = stems & {word.stem for word in words(text)}
+        present = numbers & _numbers(text)
+        return (len(found) + len(present)) / (len(stems) + len(numbers)) if stems or numbers else 0.0
+
+    shares = [share(passage[start:end]) for start, end in spans]
+    best = max(range(len(spans)), key=lambda index: shares[index])
+    start, end = spans[best]
+    around = passage[spans[max(best - 1, 0)][0] : spans[min(best + 1, len(spans) - 1)][1]]
+    held = {word.surface.casefold() for word in words(around)}
+    names = [match.group() for match in _NAME.finditer(claim)]
+    missing = sorted(numbers - _numbers(around)) + [
+        name for name in dict.fromkeys(names) if not {word.surface.casefold() for word in words(name)} <= held
+    ]
+    return Evidence(start, end, _support(claim, passage, shares[best], missing), tuple(missing))
+
+
+def _support(claim: str, passage: str, share: float, missing: Sequence[str]) -> Support:
+    said = re.sub(r"\W+", " ", claim).casefold().strip()
+    if len(said.split()) >= _QUOTED_WORDS and said in re.sub(r"\W+", " ", passage).casefold():
+        return "quoted"
+    if share >= _SUPPORTED and not missing:
+        return "supported"
+    return "weak" if share >= _WEAK else "none"
+
+
+class Citer:
+    """Turns a model's text with source numbers into the reader's text with citations, while it streams.
+
+    `feed` returns the text that is safe to show now; `citations` are those numbered so far; `unknown` counts
+    references to sources that do not exist, which are removed.
+    """
+
+    def __init__(self, sources: Sequence[Hit]) -> None:
+        self._sources = sources
+        self._held = ""
+        self.text = ""
+        self.citations: list[Citation] = []
+        self.unknown = 0
+
+    def feed(self, piece: str) -> str:
+        """The next piece of the reader's text; a reference that may still be incomplete is held back."""
+        self._held += piece
+        shown = ""
+        while True:
+            opening = _OPEN.search(self._held)
+            if opening is None:
+                return shown + self._show(self._take(len(self._held)))
+            shown += self._show(self._take(opening.start()))
+            marker = _MARKER.match(self._held)
+            if marker is not None:
+                shown += self._show(self._numbered(self._take(marker.end())))
+            elif len(self._held) < _LONGEST_MARKER and _MARKER_BEGUN.match(self._held):
+                return shown
+            else:
+                shown += self._show(self._take(1))
+
+    def finish(self) -> str:
+        """The rest of the text; the evidence of each citation is looked up again with the whole sentences."""
+        shown = self._show(self._take(len(self._held)))
+        self.citations = [self._checked(citation) for citation in self.citations]
+        return shown
+
+    def _take(self, length: int) -> str:
+        taken, self._held = self._held[:length], self._held[length:]
+        return taken
+
+    def _show(self, text: str) -> str:
+        self.text += text
+        return text
+
+    def _numbered(self, marker: str) -> str:
+        claim = self._claim_before(len(self.text))
+        return "".join(dict.fromkeys(self._number(int(found), claim) for found in re.findall(r"\d+", marker)))
+
+    def _number(self, source: int, claim: str) -> str:
+        if not 1 <= source <= len(self._sources):
+            self.unknown += 1
+            return ""
+        hit = self._sources[source - 1]
+        found = evidence(claim, hit.chunk.text)
+        for citation in self.citations:
+            if (citation.chunk.id, citation.start) == (hit.chunk.id, found.start):
+                return f"[{citation.number}]"
+        number = len(self.citations) + 1
+        self.citations.append(
+            Citation(
+                number=number,
+                document=hit.document,
+                chunk=hit.chunk,
+                start=found.start,
+                end=found.end,
+                relevance=hit.relevance,
+                support=found.support,
+                missing=found.missing,
+            )
+        )
+        return f"[{number}]"
+
+    def _claim_before(self, position: int) -> str:
+        """The sentence that ends at, or contains, this place of the text."""
+        before = self.text[:position]
+        spans = sentences(before)
+        while spans:
+            start, end = spans.pop()
+            claim = without_citations(before[start:end]).strip(" -*|#>\t")
+            if words(claim):
+                return claim
+        return ""
+
+    def _checked(self, citation: Citation) -> Citation:
+        """The strongest support any claim with this number has from the cited sentence's passage."""
+        order: tuple[Support, ...] = ("none", "weak", "supported", "quoted")
+        best: Evidence | None = None
+        for claim in claims(self.text, citation.number):
+            found = evidence(claim, citation.chunk.text)
+            same_sentence = found.start == citation.start
+            if same_sentence and (best is None or order.index(found.support) > order.index(best.support)):
+                best = found
+        return replace(citation, support=best.support, missing=best.missing) if best else citation
+
+
+def claims(text: str, number: int) -> list[str]:
+    """The sentences of an answer that cite `number`, without their citations."""
+    marker = f"[{number}]"
+    found = []
+    previous = ""
+    for start, end in sentences(text):
+        sentence = text[start:end]
+        said = without_citations(sentence).strip(" -*|#>\t")
+        # "… days. [1]" puts the citation behind the sentence it belongs to.
+        claim = said if words(said) else previous
+        if marker in sentence and claim:
+            found.append(claim)
+        previous = claim
+    return found
