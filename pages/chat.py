@@ -1,0 +1,151 @@
+"""Ask a collection and read the answer with its footnotes."""
+
+import streamlit as st
+
+from pages.parts import citations, conversations, failures, messages, progress, welcome
+from pages.parts.untrusted import literal
+from pages.parts.words import count
+from rag import services
+from rag.domain import Collection, Conversation, Document, Message
+from rag.errors import InvalidRequest
+
+_SHOWN = 20
+_DOCUMENTS = "documents.py"
+
+
+@failures.acting
+def _ask(collection_id: str, question: str | None = None) -> None:
+    asked = (question if question is not None else st.session_state["question"] or "").strip()
+    built = services.get()
+    try:
+        conversation = conversations.current()
+        if conversation is None:
+            conversation = built.conversations.create(collection_id)
+        built.chat.ask(conversation.id, asked)
+        conversations.enter(conversation.id)
+    except InvalidRequest:
+        st.session_state["question"] = asked  # so that nothing typed is lost
+        raise
+
+
+def _choose_collection() -> None:
+    st.session_state["collection_id"] = st.session_state["chosen_collection"]
+    conversations.close()
+
+
+def _head(chosen: Collection | None, conversation: Conversation | None) -> None:
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        _picker(chosen)
+        if conversation is not None and st.button(
+            "Delete conversation", key="delete-conversation", icon=":material/delete:", type="tertiary"
+        ):
+            conversations.delete(conversation)
+
+
+def _picker(chosen: Collection | None) -> None:
+    collections = {one.id: one.name for one in services.get().library.collections()}
+    with st.container(key="collection", width="content"):
+        st.selectbox(
+            "Collection",
+            list(collections),
+            index=list(collections).index(chosen.id) if chosen is not None else None,
+            format_func=lambda one: collections.get(one, ""),
+            key="chosen_collection",
+            on_change=_choose_collection,
+            label_visibility="collapsed",
+            placeholder="Choose a collection",
+            width=280,
+        )
+
+
+def _messages(conversation: Conversation) -> tuple[Message, ...]:
+    """The messages to draw: the last ones, or all when the reader asked for them."""
+    everything = services.get().conversations.messages(conversation.id)
+    hidden = len(everything) - _SHOWN
+    if hidden <= 0 or st.session_state.get("all_of") == conversation.id:
+        return everything
+    if st.button(f"Show {count(hidden, 'earlier message')}", type="tertiary", icon=":material/history:"):
+        st.session_state["all_of"] = conversation.id
+        st.rerun()
+    return everything[-_SHOWN:]
+
+
+def _draw(shown: tuple[Message, ...]) -> Message | None:
+    """Draw the messages; returns the one that is still being written."""
+    for message in shown:
+        if message.role == "user":
+            messages.question(message)
+        elif message.state != "writing":
+            messages.answer(message, is_last=message is shown[-1])
+    writing = shown[-1] if shown and shown[-1].state == "writing" else None
+    return writing if writing is not None and writing.role == "assistant" else None
+
+
+def _begin(collection: Collection, documents: tuple[Document, ...]) -> None:
+    ready = sum(document.current is not None for document in documents)
+    st.space("medium")
+    st.header("What would you like to know?", anchor=False)
+    st.caption(f"Answers come from {count(ready, 'document')} in “{literal(collection.name)}” and nothing else.")
+    with st.container(gap="xxsmall"):
+        for index, question in enumerate(welcome.suggestions(collection, documents)):
+            st.button(
+                literal(question),
+                key=f"suggestion-{index}",
+                icon=":material/subdirectory_arrow_right:",
+                type="tertiary",
+                on_click=_ask,
+                args=(collection.id, question),
+            )
+
+
+def _input(collection: Collection, writing: Message | None) -> None:
+    with st.bottom:
+        failures.show_last()
+        if writing is not None:
+            with st.container(key="stop", horizontal=True, horizontal_alignment="center"):
+                st.button(
+                    "Stop",
+                    key=f"stop-{writing.id}",
+                    icon=":material/stop_circle:",
+                    on_click=services.get().chat.stop,
+                    args=(writing.id,),
+                )
+        with st.container(key="ask"):
+            st.chat_input(
+                "The answer is being written" if writing else "Ask about these documents",
+                key="question",
+                disabled=writing is not None,
+                on_submit=_ask,
+                args=(collection.id,),
+            )
+
+
+def draw() -> None:
+    built = services.get()
+    if not built.library.collections():
+        welcome.first_minute(_DOCUMENTS)
+        return
+    conversation = conversations.current()
+    conversations.sidebar(conversation)
+    collection = conversations.collection(conversation)
+    _head(collection, conversation)
+    progress.line()
+    shown = _messages(conversation) if conversation is not None else ()
+    writing = _draw(shown)
+    if collection is None:
+        st.info("The collection of this conversation was deleted. Its answers and quotes are kept.")
+    else:
+        documents = welcome.documents_of(collection)
+        if welcome.is_searchable(documents) or writing is not None:
+            if not shown:
+                _begin(collection, documents)
+            _input(collection, writing)
+        else:
+            welcome.nothing_to_search(collection, documents, _DOCUMENTS)
+    citations.listen(shown)
+    if writing is not None:
+        messages.follow(writing)
+        st.rerun()
+
+
+draw()

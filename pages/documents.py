@@ -1,0 +1,282 @@
+"""Collections and their documents: upload, watch the indexing, retry, remove."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from pages.parts import failures, progress
+from pages.parts.untrusted import literal, shortened
+from pages.parts.words import count, day, size
+from rag import services
+from rag.domain import Collection, Document
+from rag.errors import FootnoteError
+
+_ON_A_PAGE = 25
+_FIRST_COLLECTION = "Documents"
+_OUTCOMES = {
+    "new": "added",
+    "present": "already here",
+    "retried": "failed before, tried again",
+}
+
+
+# ---------------------------------------------------------------- collections
+
+
+def _chosen() -> Collection | None:
+    collections = services.get().library.collections()
+    wanted = st.session_state.get("collection_id")
+    chosen = next((one for one in collections if one.id == wanted), collections[0] if collections else None)
+    if chosen is not None:
+        st.session_state["collection_id"] = chosen.id
+    return chosen
+
+
+def _choose() -> None:
+    st.session_state["collection_id"] = st.session_state["shown_collection"]
+
+
+def _collections(chosen: Collection | None) -> None:
+    collections = {one.id: one.name for one in services.get().library.collections()}
+    with st.container(key="collection", horizontal=True, vertical_alignment="bottom", gap="small"):
+        if chosen is not None:
+            st.selectbox(
+                "Collection",
+                list(collections),
+                index=list(collections).index(chosen.id),
+                format_func=lambda one: collections.get(one, ""),
+                key="shown_collection",
+                on_change=_choose,
+                width=280,
+            )
+        if st.button("New collection", icon=":material/add:", key="new-collection"):
+            _create()
+        if chosen is not None:
+            if st.button("Rename", icon=":material/edit:", key="rename-collection", type="tertiary"):
+                _rename(chosen)
+            if st.button("Delete", icon=":material/delete:", key="delete-collection", type="tertiary"):
+                _delete(chosen)
+
+
+def _new_collection(name: str) -> Collection:
+    built = services.get()
+    return built.library.create_collection(name, built.models.embeddings)
+
+
+@st.dialog("New collection")
+@failures.drawing
+def _create() -> None:
+    with st.form("create", border=False):
+        name = st.text_input("Name", max_chars=64, placeholder="Contracts 2026")
+        if st.form_submit_button("Create", type="primary"):
+            st.session_state["collection_id"] = _new_collection(name).id
+            st.rerun()
+
+
+@st.dialog("Rename collection")
+@failures.drawing
+def _rename(collection: Collection) -> None:
+    with st.form("rename", border=False):
+        name = st.text_input("Name", value=collection.name, max_chars=64)
+        if st.form_submit_button("Rename", type="primary"):
+            services.get().library.rename_collection(collection.id, name)
+            st.rerun()
+
+
+@st.dialog("Delete this collection?")
+@failures.drawing
+def _delete(collection: Collection) -> None:
+    built = services.get()
+    documents = built.library.documents(collection.id)
+    st.markdown(
+        f"**{literal(collection.name)}** with its {count(len(documents), 'document')} will be gone: files, "
+        "index and page pictures. Answers given earlier keep their text, quotes and scores."
+    )
+    if st.button("Delete collection", type="primary", key="confirm-delete"):
+        built.library.remove_collection(collection.id)
+        built.indexer.wake()
+        st.rerun()
+
+
+def _embedding_notice(collection: Collection) -> None:
+    built = services.get()
+    configured = built.models.embeddings
+    if collection.reindexing_to is not None:
+        st.info(f"This collection is being re-indexed with {literal(collection.reindexing_to or 'keywords only')}.")
+    elif collection.embedding_model != configured and built.library.documents(collection.id):
+        name = configured or "keywords only"
+        st.warning(
+            f"This collection was indexed with {literal(collection.embedding_model or 'keywords only')}, "
+            f"but {literal(name)} is configured now. Until it is re-indexed it cannot be asked by meaning."
+        )
+        if st.button(f"Re-index with {literal(name)}", key="reindex", icon=":material/refresh:"):
+            built.indexer.reindex(collection.id)
+            st.rerun()
+
+
+# ---------------------------------------------------------------- upload
+
+
+def _release(file: UploadedFile) -> None:
+    """Free the file's bytes, which Streamlit would keep until the session ends. Internal, so used only if there."""
+    context = get_script_run_ctx()
+    remove = getattr(getattr(context, "uploaded_file_mgr", None), "remove_file", None)
+    if context is not None and remove is not None:
+        remove(session_id=context.session_id, file_id=file.file_id)
+
+
+def _add(collection_id: str, file: UploadedFile) -> tuple[str, str, bool]:
+    """Keep one file; returns its name, what became of it and whether it was accepted."""
+    try:
+        added = services.get().library.add(collection_id, file.name, file)
+    except FootnoteError as error:
+        return file.name, str(error), False
+    except Exception as error:
+        return file.name, failures.sentence(error), False
+    finally:
+        _release(file)
+    return added.document.name, _OUTCOMES[added.outcome], True
+
+
+@failures.acting
+def _upload(collection_id: str | None, key: str) -> None:
+    files: Sequence[UploadedFile] = st.session_state[key] or ()
+    if not files:
+        return
+    if collection_id is None:
+        collection_id = _new_collection(_FIRST_COLLECTION).id
+        st.session_state["collection_id"] = collection_id
+    results = [_add(collection_id, file) for file in files]
+    st.session_state["results"] = [*st.session_state.get("results", ()), *results]
+    st.session_state["uploads"] = st.session_state.get("uploads", 0) + 1  # a new key empties the uploader
+    services.get().indexer.wake()
+
+
+def _uploader(chosen: Collection | None) -> None:
+    limit = services.get().settings.max_upload_mb
+    key = f"files-{st.session_state.get('uploads', 0)}"
+    with st.container(key="upload"):
+        # No `type`: the content decides, and a file that is refused gets its reason in the list of results.
+        st.file_uploader(
+            "Add PDF or Word files",
+            accept_multiple_files=True,
+            key=key,
+            on_change=_upload,
+            args=(chosen.id if chosen is not None else None, key),
+            max_upload_size=limit,
+        )
+
+
+def _results() -> None:
+    """What became of the files uploaded last, until dismissed."""
+    results = st.session_state.get("results")
+    if not results:
+        return
+    with st.container(border=True, key="upload-results", gap="small"):
+        for name, outcome, accepted in results:
+            with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+                sign = ":green[:material/check:]" if accepted else ":red[:material/close:]"
+                st.markdown(f"{sign} **{literal(shortened(name, 80))}** :gray[{literal(outcome)}]")
+        if st.button("Dismiss", key="dismiss-results", type="tertiary"):
+            del st.session_state["results"]
+            st.rerun()
+
+
+# ---------------------------------------------------------------- documents
+
+
+def _state(document: Document) -> None:
+    """One line: how far it is, what it holds, or why it failed."""
+    newest, current = document.newest, document.current
+    match newest.status:
+        case "queued" | "working":
+            text = progress.words(newest)
+            if current is not None:
+                text += " · the version before it answers meanwhile"
+            st.progress(progress.fraction(newest), text=f":small[:gray[{text}]]")
+        case "failed":
+            st.markdown(f":small[:red[:material/error: {literal(newest.problem or 'It could not be indexed.')}]]")
+            if current is not None:
+                st.caption("The version before it still answers.")
+        case "cancelled":
+            st.caption("Cancelled")
+        case _:
+            pages = count(newest.pages, "page") if newest.pages is not None else ""
+            facts = (pages, count(newest.chunks, "passage"), size(newest.size), day(newest.created_at))
+            st.caption(" · ".join(fact for fact in facts if fact))
+    for warning in newest.warnings:
+        st.caption(f":material/info: {literal(warning)}")
+
+
+def _row(document: Document) -> None:
+    library = services.get().library
+    with st.container(
+        key=f"document-{document.id}", border=True, horizontal=True, vertical_alignment="center", gap="small"
+    ):
+        with st.container(gap="xxsmall"):
+            st.markdown(f"**{literal(document.name)}**")
+            _state(document)
+        if document.newest.status in ("failed", "cancelled") and st.button(
+            "Retry", key=f"retry-{document.id}", icon=":material/refresh:", type="tertiary"
+        ):
+            library.retry(document.id)
+            services.get().indexer.wake()
+            st.rerun()
+        if st.button("Remove", key=f"remove-{document.id}", icon=":material/delete:", type="tertiary"):
+            _remove(document)
+
+
+@st.dialog("Remove this document?")
+@failures.drawing
+def _remove(document: Document) -> None:
+    st.markdown(
+        f"**{literal(document.name)}** will be gone from this collection and from disk. Answers given earlier keep "
+        "their quotes, without page pictures."
+    )
+    if st.button("Remove document", type="primary", key="confirm-remove"):
+        built = services.get()
+        built.library.remove(document.id)
+        built.indexer.wake()
+        st.rerun()
+
+
+@failures.drawing
+def _documents(collection: Collection, polls: bool) -> None:
+    documents = services.get().library.documents(collection.id)
+    if polls and not _changes(documents, collection):
+        st.rerun()
+    with st.container(key="document-list", gap="small"):
+        if not documents:
+            st.caption("No documents yet. Drop some files above.")
+            return
+        pages = -(-len(documents) // _ON_A_PAGE)
+        first = 0
+        if pages > 1:
+            first = (st.pagination(pages, key=f"page-of-{collection.id}") - 1) * _ON_A_PAGE
+        for document in documents[first : first + _ON_A_PAGE]:
+            _row(document)
+
+
+def _changes(documents: Sequence[Document], collection: Collection) -> bool:
+    """Whether the list will look different without anybody doing anything."""
+    return collection.reindexing_to is not None or any(
+        document.newest.status in ("queued", "working") for document in documents
+    )
+
+
+def draw() -> None:
+    st.title("Documents", anchor=False)
+    chosen = _chosen()
+    _collections(chosen)
+    _uploader(chosen)
+    failures.show_last()
+    _results()
+    if chosen is not None:
+        _embedding_notice(chosen)
+        polls = _changes(services.get().library.documents(chosen.id), chosen)
+        st.fragment(_documents, run_every=progress.EVERY if polls else None)(chosen, polls)
+
+
+draw()

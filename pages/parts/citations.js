@@ -1,0 +1,162 @@
+// Listens to the citation chips and copy buttons of the whole page. Mounted once and invisible; a second, short-lived
+// mount only brings the cards of an answer that is still being written.
+//
+// Texts of documents are put on the page with `textContent` alone.
+
+const COPIED_FOR = 1600;
+
+function element(tag, style, text) {
+  const made = document.createElement(tag);
+  made.style.cssText = style;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function theCard() {
+  const known = document.getElementById("footnote-card");
+  if (known) return known;
+  const card = element(
+    "div",
+    `position: fixed; z-index: 1000010; display: none; pointer-events: none; box-sizing: border-box;
+     width: min(23rem, calc(100vw - 24px)); padding: 12px 14px; border: 1px solid var(--st-border-color);
+     border-radius: var(--st-base-radius, 8px); background: var(--st-background-color); color: var(--st-text-color);
+     box-shadow: 0 10px 30px rgba(0, 0, 0, 0.18); font: 14px/1.5 var(--st-font, sans-serif);`,
+  );
+  card.id = "footnote-card";
+  card.setAttribute("role", "tooltip");
+  document.body.appendChild(card);
+  return card;
+}
+
+function place(card, target) {
+  const beside = target.getBoundingClientRect();
+  card.style.display = "block";
+  const size = card.getBoundingClientRect();
+  const below = beside.bottom + 8;
+  const fits = below + size.height + 8 < window.innerHeight;
+  card.style.left = `${Math.max(12, Math.min(beside.left - 12, window.innerWidth - size.width - 12))}px`;
+  card.style.top = `${fits ? below : Math.max(8, beside.top - size.height - 8)}px`;
+}
+
+function fill(card, source) {
+  const parts = [element("div", "font-weight: 600; overflow-wrap: anywhere", source.document)];
+  parts.push(element("div", "opacity: 0.65; font-size: 13px; overflow-wrap: anywhere", source.place));
+  if (source.picture) {
+    const picture = element("img", "display: none; width: 100%; margin-top: 8px; border-radius: 6px; background: #fff");
+    picture.alt = "";
+    picture.addEventListener("load", () => {
+      picture.style.display = "block";
+      if (card.target) place(card, card.target);
+    });
+    picture.src = source.picture;
+    parts.push(picture);
+  }
+  parts.push(
+    element(
+      "div",
+      `margin-top: 8px; overflow: hidden; overflow-wrap: anywhere; display: -webkit-box; -webkit-line-clamp: 5;
+       -webkit-box-orient: vertical`,
+      `“${source.quote}”`,
+    ),
+  );
+  card.replaceChildren(...parts);
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Pages served without TLS have no clipboard of the modern kind.
+    const area = element("textarea", "position: fixed; opacity: 0", "");
+    area.value = text;
+    document.body.appendChild(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+}
+
+export default function (component) {
+  const { data, setTriggerValue, parentElement } = component;
+  const shared = (window.footnoteSources ??= {});
+  Object.assign(shared, data.messages);
+  if (!data.listens) return undefined;
+
+  const card = theCard();
+  const colours = getComputedStyle(parentElement.host ?? parentElement);
+  for (const name of ["background-color", "text-color", "border-color", "font", "base-radius"]) {
+    card.style.setProperty(`--st-${name}`, colours.getPropertyValue(`--st-${name}`));
+  }
+
+  const citation = (event) => {
+    const link = event.target.closest?.('a[href^="#cite-"]');
+    if (!link) return null;
+    const [, message, number] = link.getAttribute("href").split("-");
+    return { link, message, number, source: shared[message]?.sources[number] };
+  };
+
+  const hide = () => {
+    card.target = null;
+    card.style.display = "none";
+  };
+
+  const show = (event) => {
+    const found = citation(event);
+    if (!found?.source) return;
+    found.link.setAttribute(
+      "aria-label",
+      `Source ${found.number}: ${found.source.document}, ${found.source.place}. Open the source`,
+    );
+    if (card.target === found.link) return;
+    card.target = found.link;
+    fill(card, found.source);
+    place(card, found.link);
+  };
+
+  const leave = (event) => {
+    if (citation(event)) hide();
+  };
+
+  const click = (event) => {
+    const found = citation(event);
+    if (found) {
+      event.preventDefault();
+      event.stopPropagation();
+      hide();
+      setTriggerValue("open", { message: found.message, number: Number(found.number) });
+      return;
+    }
+    const button = event.target.closest?.('[class*="st-key-copy-"] button');
+    if (!button) return;
+    const message = /st-key-copy-([a-z0-9]+)/.exec(button.closest('[class*="st-key-copy-"]').className)[1];
+    event.preventDefault();
+    event.stopPropagation();
+    copy(shared[message]?.copy ?? "");
+    card.replaceChildren(element("div", "text-align: center", "Copied with its sources"));
+    card.target = button;
+    place(card, button);
+    setTimeout(() => card.target === button && hide(), COPIED_FOR);
+  };
+
+  const escape = (event) => {
+    if (event.key === "Escape") hide();
+  };
+
+  const listeners = [
+    ["mouseover", show],
+    ["focusin", show],
+    ["mouseout", leave],
+    ["focusout", leave],
+    ["scroll", hide, true],
+    ["keydown", escape],
+    ["click", click, true],
+  ];
+  window.footnoteStopListening?.();
+  for (const [name, listener, capture] of listeners) document.addEventListener(name, listener, capture);
+  const stop = () => {
+    for (const [name, listener, capture] of listeners) document.removeEventListener(name, listener, capture);
+    hide();
+  };
+  window.footnoteStopListening = stop;
+  return stop;
+}

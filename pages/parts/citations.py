@@ -1,0 +1,75 @@
+"""Citation chips: a card while the pointer or focus is on one, the source's drawer on click or Enter."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from pages.parts import failures, places, source_drawer
+from pages.parts.untrusted import shortened
+from rag.domain import Answer, Citation, Message
+
+_SCRIPT = (Path(__file__).parent / "citations.js").read_text(encoding="utf-8")
+_LONGEST_QUOTE = 400
+
+
+def _component() -> Any:
+    # Registered at each run: the runtime that holds it may be another one than when this module was imported.
+    return st.components.v2.component("footnote_citations", js=_SCRIPT)
+
+
+def _place(citation: Citation) -> str:
+    return " · ".join(part for part in (places.page_of(citation), places.section(citation.chunk)) if part)
+
+
+def _cards(citations: Iterable[Citation]) -> dict[str, dict[str, str]]:
+    return {
+        str(citation.number): {
+            "document": citation.document,
+            "place": _place(citation),
+            "quote": shortened(citation.chunk.text[citation.start : citation.end], _LONGEST_QUOTE),
+        }
+        for citation in citations
+    }
+
+
+def _copied(answer: Answer) -> str:
+    """An answer as plain text with its sources below."""
+    sources = (
+        f"[{citation.number}] {citation.document}{f', {place}' if (place := _place(citation)) else ''}: "
+        f"“{' '.join(citation.chunk.text[citation.start : citation.end].split())}”"
+        for citation in answer.citations
+    )
+    return "\n".join((answer.text.strip(), "", *sources)).strip()
+
+
+def _data(messages: Iterable[Message]) -> Mapping[str, Any]:
+    return {
+        message.id: {"sources": _cards(message.answer.citations), "copy": _copied(message.answer)}
+        for message in messages
+        if message.answer is not None
+    }
+
+
+@st.fragment
+@failures.drawing
+def listen(messages: tuple[Message, ...]) -> None:
+    """Mount the page's one listener; draw after the messages, because even invisible it takes the room of a gap."""
+    result = _component()(
+        key="citations",
+        data={"listens": True, "messages": _data(messages)},
+        on_open_change=lambda: None,
+    )
+    if result.open:
+        message = next((message for message in messages if message.id == result.open["message"]), None)
+        if message is not None and message.answer is not None:
+            source_drawer.open_source(message, result.open["number"])
+
+
+def cards_while_writing(message_id: str, citations: tuple[Citation, ...]) -> None:
+    """Bring the cards of an answer that is still being written."""
+    _component()(
+        key=f"citations-{message_id}-{len(citations)}",
+        data={"listens": False, "messages": {message_id: {"sources": _cards(citations), "copy": ""}}},
+    )

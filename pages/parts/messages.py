@@ -1,0 +1,150 @@
+"""One message of a conversation: the question, or the answer with its state, sources and actions."""
+
+import time
+
+import streamlit as st
+
+from pages.parts import citations, source_list, untrusted
+from pages.parts.untrusted import literal
+from pages.parts.words import count, seconds
+from rag import services
+from rag.domain import Answer, Message, Step
+
+_REDRAWN_EVERY = 0.1
+_CLOSEST = 3
+_LONG_QUESTION = 1500
+_DOING = {
+    "rewriting": "Understanding the question",
+    "searching": "Searching your documents",
+    "reranking": "Reading the passages found",
+    "writing": "Writing",
+    "done": "Finishing",
+}
+_STATES = {
+    "stopped": ":material/stop_circle: Stopped. The answer is incomplete.",
+    "interrupted": ":material/power_off: The server was restarted while this was being written. "
+    "What had arrived is kept.",
+}
+
+
+def _step(step: Step) -> str:
+    match step.name:
+        case "rewriting":
+            return f"question rewritten · {seconds(step.seconds)}"
+        case "searching":
+            return f"{count(step.count, 'passage')} found · {seconds(step.seconds)}"
+        case "reranking":
+            return f"reranked · {seconds(step.seconds)}"
+        case "writing":
+            return f"written · {seconds(step.seconds)}"
+
+
+def steps(done: tuple[Step, ...]) -> str:
+    """One quiet line: "30 passages found · 0.02 s  ·  reranked · 0.03 s"."""
+    return ", ".join(_step(step).replace(" · ", " in ") for step in done)
+
+
+def question(message: Message) -> None:
+    with st.chat_message("user", avatar=":material/person:"):
+        if len(message.text) > _LONG_QUESTION:
+            with st.container(height=240, border=False):
+                st.text(message.text)
+        else:
+            st.text(message.text)
+
+
+def answer(message: Message, is_last: bool) -> None:
+    """A finished answer."""
+    with (
+        st.chat_message("assistant", avatar=":material/format_quote:"),
+        st.container(key=f"answer-{message.id}", gap="small"),
+    ):
+        found = message.answer
+        if found is not None and found.refused:
+            _refusal(found)
+        else:
+            _text(message)
+        if message.state == "failed":
+            st.error(literal(message.problem or "The answer could not be written."), icon=":material/error:")
+        elif message.state in _STATES:
+            st.caption(_STATES[message.state])
+        if found is not None:
+            _remarks(found)
+            source_list.draw(message, expanded=is_last)
+        _actions(message, is_last)
+
+
+def _text(message: Message) -> None:
+    found = message.answer
+    if found is not None and found.extracts:
+        st.caption("Extracts from your documents (no language model is configured)")
+    if found is not None and found.weak:
+        st.markdown(":orange-badge[Weak match] :small[:gray[The passages found may not answer this. Check them.]]")
+    numbers = {citation.number for citation in found.citations} if found is not None else set()
+    as_markdown = untrusted.extracts if found is not None and found.extracts else untrusted.answer
+    st.markdown(as_markdown(message.text, message.id, numbers), anchors=False)
+
+
+def _refusal(found: Answer) -> None:
+    st.markdown(":material/search_off: **Not in your documents**")
+    st.caption(f"Searched for “{literal(found.query)}”. No passage answers it well enough to be used.")
+    if found.hits:
+        with st.expander(":gray[Closest passages]", type="compact", expanded=True):
+            for hit in found.hits[:_CLOSEST]:
+                source_list.passage(hit, found)
+
+
+def _remarks(found: Answer) -> None:
+    for notice in found.notices:
+        st.caption(f":material/info: {literal(notice)}")
+
+
+def _actions(message: Message, is_last: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if message.answer is not None and not message.answer.refused and message.text:
+            st.button("Copy", key=f"copy-{message.id}", icon=":material/content_copy:", type="tertiary")
+        again = is_last and st.button(
+            "Regenerate", key=f"again-{message.id}", icon=":material/refresh:", type="tertiary"
+        )
+        if message.answer is not None and message.answer.steps:
+            st.caption(steps(message.answer.steps))
+    if again:
+        services.get().chat.regenerate(message.id)
+        st.rerun()
+
+
+def follow(message: Message) -> None:
+    """Show an answer while it is written, from wherever it has come; returns when it is finished or nobody writes it.
+
+    The answer belongs to the server: leaving this loop, by a click elsewhere or a closed tab, does not end it.
+    """
+    with (
+        st.chat_message("assistant", avatar=":material/format_quote:"),
+        st.container(key=f"answer-{message.id}", gap="small"),
+    ):
+        text, stage, cards = st.empty(), st.empty(), st.empty()
+    live = services.get().chat.live(message.id)
+    as_markdown = untrusted.answer if services.get().models.chat else untrusted.extracts
+    seen, brought, said = -1, 0, ""
+    while live is not None:
+        snapshot = live.wait(seen, _REDRAWN_EVERY)
+        if snapshot.revision != seen:
+            seen = snapshot.revision
+            numbers = {citation.number for citation in snapshot.citations}
+            if snapshot.text:
+                text.markdown(as_markdown(snapshot.text, message.id, numbers), anchors=False)
+            if len(numbers) > brought:
+                brought = len(numbers)
+                with cards:
+                    citations.cards_while_writing(message.id, snapshot.citations)
+        if snapshot.done:
+            break
+        elapsed = int(time.monotonic() - snapshot.started)
+        waiting = f" · {elapsed} s" if elapsed else ""
+        line = steps(snapshot.steps) + ", " if snapshot.steps else ""
+        now = f":small[:gray[{line}]:shimmer[{_DOING[snapshot.stage]}{waiting}]]"
+        if now != said:
+            stage.markdown(now)
+            said = now
+        st.session_state.get("problem")  # lets a click interrupt this loop even while the model is silent
+        time.sleep(_REDRAWN_EVERY)

@@ -1,0 +1,34 @@
+"""Where a passage or citation stands, in words. Pure."""
+
+from rag.citations import locate
+from rag.domain import Chunk, Citation, Span
+
+
+def lit(citation: Citation) -> tuple[Span, ...]:
+    """Where the cited sentence stands, on the page where it begins."""
+    spans = locate(citation.chunk.spans, citation.start, citation.end)
+    return tuple(span for span in spans if span.page == spans[0].page)
+
+
+def _page(number: int, label: str) -> str:
+    return f"page {number}" if label in ("", str(number)) else f"page {label} ({number})"
+
+
+def page_of(citation: Citation) -> str:
+    """ "page 4", "page iv (4)", or nothing where the format has no pages."""
+    spans = lit(citation)
+    if citation.chunk.page_first is None or not spans:
+        return ""
+    return _page(spans[0].page, spans[0].label)
+
+
+def page_of_chunk(chunk: Chunk) -> str:
+    """The page a passage begins on."""
+    if chunk.page_first is None:
+        return ""
+    return _page(chunk.page_first, chunk.spans[0].label if chunk.spans else "")
+
+
+def section(chunk: Chunk) -> str:
+    """The heading trail."""
+    return " › ".join(chunk.headings)

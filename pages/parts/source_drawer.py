@@ -1,0 +1,125 @@
+"""The drawer that opens a citation: its page with the sentence lit, or its passage in its headings, and its scores."""
+
+import streamlit as st
+
+from pages.parts import failures, places, scores
+from pages.parts.untrusted import literal, marked
+from rag import services
+from rag.domain import PDF, Citation, Message
+from rag.errors import FootnoteError, NotFound
+
+_WIDTH = 680
+_PICTURE_WIDTH = 1280  # pixels: sharp on a dense screen at the drawer's width
+
+_SUPPORT = {
+    "quoted": ":material/check: The answer quotes this sentence.",
+    "supported": ":material/check: The answer follows from this sentence.",
+    "weak": ":material/help: This sentence supports the answer only in part.",
+    "none": ":material/help: No sentence of this passage clearly supports the answer.",
+}
+
+
+def open_source(message: Message, number: int) -> None:
+    """Open the drawer at one citation."""
+    st.session_state["source"] = number
+    _drawer(message)
+
+
+@st.dialog("Source", width=_WIDTH, position="right")
+@failures.drawing
+def _drawer(message: Message) -> None:
+    answer = message.answer
+    if answer is None:
+        return
+    numbers = [citation.number for citation in answer.citations]
+    citation = next((one for one in answer.citations if one.number == st.session_state["source"]), None)
+    if citation is None:
+        st.text("This citation has no source.")
+        return
+    with st.container(key="source-drawer"):
+        _heading(citation, numbers)
+        _support(citation)
+        if not _page_picture(citation):
+            _passage(citation)
+        hit = scores.hit_of(answer, citation.chunk.id)
+        if hit is not None:
+            st.markdown(scores.table(hit, answer))
+
+
+def _turn_to(number: int) -> None:
+    st.session_state["source"] = number
+
+
+def _heading(citation: Citation, numbers: list[int]) -> None:
+    with st.container(horizontal=True, vertical_alignment="top", gap="small"):
+        with st.container(gap="xxsmall"):
+            st.markdown(f":blue-badge[{citation.number}] **{literal(citation.document)}**")
+            place = " · ".join(part for part in (places.page_of(citation), places.section(citation.chunk)) if part)
+            if place:
+                st.caption(literal(place))
+        if len(numbers) > 1:
+            index = numbers.index(citation.number)
+            st.button(
+                "Previous",
+                key="source-previous",
+                icon=":material/chevron_left:",
+                type="tertiary",
+                disabled=index == 0,
+                on_click=_turn_to,
+                args=(numbers[max(index - 1, 0)],),
+            )
+            st.button(
+                "Next",
+                key="source-next",
+                icon=":material/chevron_right:",
+                icon_position="right",
+                type="tertiary",
+                disabled=index == len(numbers) - 1,
+                on_click=_turn_to,
+                args=(numbers[min(index + 1, len(numbers) - 1)],),
+            )
+
+
+def _page_picture(citation: Citation) -> bool:
+    """Draw the page with the cited sentence lit; False when there is no picture that shows it."""
+    built = services.get()
+    try:
+        version = built.library.version(citation.chunk.version_id)
+    except NotFound:
+        st.info("This document was deleted. Its page cannot be shown any more; the cited passage is kept.")
+        return False
+    spans = places.lit(citation)
+    if version.media_type != PDF or not spans:
+        return False
+    try:
+        page = built.passages.page(version.id, spans[0].page)
+        picture = built.pictures.page(
+            built.originals.path(version.sha256), page, [(span.start, span.end) for span in spans], _PICTURE_WIDTH
+        )
+    except FootnoteError as error:
+        st.info(f"The page cannot be shown: {literal(str(error))}")
+        return False
+    if not picture.marked:
+        st.info("The place of the sentence on this page is not known, so the passage is shown as text as well.")
+        _passage(citation)
+    with st.container(border=True):
+        st.image(
+            picture.data,
+            width="stretch",
+            alt=f"Page {spans[0].page}{', with the cited sentence lit' if picture.marked else ''}",
+        )
+    return True
+
+
+def _passage(citation: Citation) -> None:
+    with st.container(border=True, gap="small"):
+        for depth, heading in enumerate(citation.chunk.headings):
+            st.markdown(f"**{literal(heading)}**" if depth == 0 else f":gray[**{literal(heading)}**]")
+        st.markdown(marked(citation.chunk.text, citation.start, citation.end))
+
+
+def _support(citation: Citation) -> None:
+    text = _SUPPORT[citation.support]
+    if citation.missing and citation.support != "quoted":
+        text += f" It does not say: {literal(', '.join(citation.missing))}."
+    st.caption(text)

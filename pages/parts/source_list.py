@@ -1,0 +1,55 @@
+"""The sources of an answer, like footnotes below it."""
+
+import streamlit as st
+
+from pages.parts import places, scores
+from pages.parts.untrusted import chip, literal, shortened, snippet
+from pages.parts.words import count
+from rag.domain import Answer, Citation, Hit, Message
+
+_LONGEST_PASSAGE = 220
+
+
+def draw(message: Message, expanded: bool) -> None:
+    """Every cited sentence with its place and scores; passages that were read but not cited are folded below."""
+    answer = message.answer
+    if answer is None or answer.refused or not (answer.citations or answer.used):
+        return
+    with st.container(key=f"sources-{message.id}", gap="xsmall"):
+        if answer.citations:
+            label = count(len(answer.citations), "source")
+            with st.expander(label, expanded=expanded, type="compact", key=f"cited-{message.id}"):
+                for citation in answer.citations:
+                    _cited(message.id, citation, answer)
+        cited = {citation.chunk.id for citation in answer.citations}
+        others = [hit for hit in answer.hits if hit.chunk.id in set(answer.used) - cited]
+        if others:
+            label = f":gray[{count(len(others), 'more passage')} read, not cited]"
+            with st.expander(label, type="compact", key=f"read-{message.id}"):
+                for hit in others:
+                    passage(hit, answer)
+
+
+def _where(document: str, *parts: str) -> str:
+    place = " · ".join(part for part in parts if part)
+    return f"**{literal(document)}**" + (f" :gray[{literal(place)}]" if place else "")
+
+
+def _scores(value: float | None, hit: Hit | None, answer: Answer) -> str:
+    rank = scores.rank(hit) if hit is not None and answer.reranker is not None else ""
+    return f":small[:gray[{' · '.join(part for part in (scores.relevance(value, answer), rank) if part)}]]"
+
+
+def _cited(message_id: str, citation: Citation, answer: Answer) -> None:
+    chunk = citation.chunk
+    where = _where(citation.document, places.page_of(citation), places.section(chunk))
+    quote = snippet(chunk.text, citation.start, citation.end)
+    score = _scores(citation.relevance, scores.hit_of(answer, chunk.id), answer)
+    st.markdown(f"{chip(message_id, citation.number)} {where}  \n:small[{quote}]  \n{score}")
+
+
+def passage(hit: Hit, answer: Answer) -> None:
+    """One passage that was found but is not cited."""
+    where = _where(hit.document, places.page_of_chunk(hit.chunk), places.section(hit.chunk))
+    text = literal(shortened(hit.chunk.text, _LONGEST_PASSAGE))
+    st.markdown(f"{where}  \n:small[{text}]  \n{_scores(hit.relevance, hit, answer)}")
