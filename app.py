@@ -44,6 +44,9 @@ headers = security_headers((Path(st.__file__).parent / "static" / "index.html").
 async def lifespan(_app: st.App) -> AsyncIterator[None]:
     """Open the services while the first pages are served, and close them with the server."""
     opened = services.open(configured)
+    # Streamlit's own greeting is off: on a server it asks a stranger on the internet for this machine's address.
+    scheme = "https" if st.get_option("server.sslCertFile") else "http"
+    print(f"Footnote: {scheme}://{st.get_option('server.address') or 'localhost'}:{st.get_option('server.port')}")
     try:
         yield
     finally:

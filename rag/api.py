@@ -64,7 +64,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag import citations, errors, links, replies, services
-from rag.domain import PDF, Collection, Turn
+from rag.domain import PDF, Citation, Collection, Turn
 from rag.errors import FileTooLarge, FootnoteError, InvalidRequest, NotFound, NotReady
 from rag.library import Added
 from rag.parsing.sniff import HEAD_BYTES, media_type
@@ -516,21 +516,33 @@ def picture_link(message_id: str, number: int) -> str:
 
 
 async def _picture(request: Request) -> Response:
-    picture = await to_thread.run_sync(_draw, request.path_params["token"], limiter=_DRAWING)
-    headers = {"Cache-Control": f"private, max-age={links.SECONDS}, immutable"}
+    cited = await to_thread.run_sync(_cited, request.path_params["token"], limiter=_CATALOGUE)
+    # An answer written anew has other citations under the same links, so browsers ask whether theirs is still right.
+    tag = f'"{cited.chunk.id}-{cited.start}-{cited.end}"'
+    headers = {"Cache-Control": "private, no-cache", "ETag": tag}
+    if request.headers.get("If-None-Match") == tag:
+        return Response(status_code=304, headers=headers)
+    picture = await to_thread.run_sync(_draw, cited, limiter=_DRAWING)
     return Response(picture.data, headers=headers, media_type=picture.media_type)
 
 
-def _draw(token: str) -> Picture:
-    """The picture a link stands for. Raises NotFound when the link is wrong or there is no page to show."""
+def _cited(token: str) -> Citation:
+    """The citation a link stands for, also of an answer that is still being written. Raises NotFound."""
     opened = services.get()
     message_id, number = links.verify(opened.settings.data_dir, token)
-    answer = opened.conversations.message(message_id).answer
-    cited = next((each for each in answer.citations if each.number == number), None) if answer else None
-    if cited is None:
-        raise NotFound("There is no such citation.")
-    places = citations.locate(cited.chunk.spans, cited.start, cited.end)
+    live = opened.chat.live(message_id)
+    holder = live.snapshot() if live else opened.conversations.message(message_id).answer
+    for citation in holder.citations if holder else ():
+        if citation.number == number:
+            return citation
+    raise NotFound("There is no such citation.")
+
+
+def _draw(cited: Citation) -> Picture:
+    """The page a cited sentence begins on, the sentence lit. Raises NotFound where there is no page to show."""
+    opened = services.get()
     version = opened.library.version(cited.chunk.version_id)
+    places = citations.locate(cited.chunk.spans, cited.start, cited.end)
     if version.media_type != PDF or not places:
         raise NotFound("This document has no pages to show.")
     page = opened.passages.page(version.id, places[0].page)

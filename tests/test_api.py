@@ -193,6 +193,7 @@ class Fake:
     woken: int = 0
     models: Any = field(default_factory=lambda: SimpleNamespace(embeddings="fake"))
     answer: Answer | None = ANSWER
+    live_citations: tuple[Citation, ...] | None = None
 
     @property
     def indexer(self) -> Any:
@@ -212,6 +213,14 @@ class Fake:
         if message_id != "m1":
             raise NotFound("There is no such message.")
         return Message("m1", "conversation", "assistant", "text", "complete", self.answer, None, THEN)
+
+    @property
+    def chat(self) -> Any:
+        return self
+
+    def live(self, message_id: str) -> Any:
+        cited = self.live_citations
+        return None if cited is None else SimpleNamespace(snapshot=lambda: SimpleNamespace(citations=cited))
 
     @property
     def passages(self) -> Any:
@@ -841,7 +850,23 @@ def test_a_link_shows_the_page_its_sentence_stands_on(handbook: Fake, client: Te
     response = client.get(api.picture_link("m1", 1), headers={"Authorization": ""})
     assert (response.status_code, response.content) == (200, b"abab 5 [(0, 30)]")
     assert response.headers["content-type"] == "image/png"
-    assert response.headers["cache-control"].startswith("private, max-age=")
+    assert response.headers["cache-control"] == "private, no-cache"
+
+
+def test_a_picture_is_drawn_once_for_a_browser(handbook: Fake, client: TestClient) -> None:
+    """A browser that has the picture is told to keep it, until an answer written anew cites something else there."""
+    link = api.picture_link("m1", 1)
+    tag = client.get(link).headers["etag"]
+    assert client.get(link, headers={"If-None-Match": tag}).status_code == 304
+    handbook.answer = replace(ANSWER, citations=(replace(CITATION, start=0, end=26),))
+    assert client.get(link, headers={"If-None-Match": tag}).content == b"abab 4 [(100, 126)]"
+
+
+def test_an_answer_that_is_being_written_has_pictures(handbook: Fake, client: TestClient) -> None:
+    """Citations can be looked at as soon as they are shown."""
+    handbook.answer = None
+    handbook.live_citations = (CITATION,)
+    assert client.get(api.picture_link("m1", 1)).status_code == 200
 
 
 def test_a_link_stays_the_same_for_a_while(handbook: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
