@@ -13,6 +13,7 @@ from rag.errors import BadReply, FootnoteError, InputRejected
 from rag.interfaces import Vectors
 from rag.openrouter.client import INGEST_PATIENCE, QUESTION_PATIENCE, Call, Client
 from rag.openrouter.failures import Purpose
+from rag.openrouter.usage import whole
 from rag.stopping import Stop
 
 _BATCH_TEXTS = 96
@@ -107,9 +108,9 @@ class OpenRouterEmbedder:
         if len(items) != count:
             raise self._unusable(f"{len(items)} vectors for {count} texts")
         indexes = [item.get("index") for item in items]
-        order = (
-            [index for index in indexes if type(index) is int] if indexes.count(None) < count else list(range(count))
-        )
+        if indexes.count(None) == count:
+            indexes = list(range(count))
+        order = [index for index in map(whole, indexes) if index is not None]
         if sorted(order) != list(range(count)):
             raise self._unusable("vectors that cannot be told apart")
         vectors = [self._vector(item.get("embedding")) for item in items]

@@ -1,6 +1,5 @@
 """Reranking: one relevance per candidate, in the order given."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ from rag.domain import Bands, Hit, TermStatistics, Usage
 from rag.errors import BadReply
 from rag.openrouter.client import QUESTION_PATIENCE, Call, Client
 from rag.openrouter.failures import Purpose
-from rag.openrouter.usage import usage_in
+from rag.openrouter.usage import finite, usage_in, whole
 from rag.stopping import Stop
 
 
@@ -51,12 +50,12 @@ class OpenRouterReranker:
         found: dict[int, float] = {}
         for result in results if isinstance(results, list) else []:
             entry = result if isinstance(result, dict) else {}
-            index, score = entry.get("index"), entry.get("relevance_score")
-            if not isinstance(index, int) or not isinstance(score, int | float) or not abs(score) < math.inf:
+            index, score = whole(entry.get("index")), finite(entry.get("relevance_score"))
+            if index is None or score is None:
                 raise self._unusable("a result without a position or a score")
             if index in found:
                 raise self._unusable("the same passage twice")
-            found[index] = float(score)
+            found[index] = score
         if found.keys() != set(range(count)):
             raise self._unusable("other passages than it was sent")
         return [found[index] for index in range(count)]

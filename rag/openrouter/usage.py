@@ -1,5 +1,6 @@
-"""What a reply says it took, read leniently: every field may be missing, null or nonsense. Pure."""
+"""Figures in replies. What a call took is read leniently: every field may be missing, null or nonsense. Pure."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,19 +12,22 @@ def usage_in(reply: Mapping[str, Any]) -> Usage | None:
     reported = reply.get("usage")
     if not isinstance(reported, dict):
         return None
+    cost = finite(reported.get("cost"))
     return Usage(
-        prompt_tokens=_count(reported.get("prompt_tokens")),
-        completion_tokens=_count(reported.get("completion_tokens")),
-        search_units=_count(reported.get("search_units")),
-        cost=_cost(reported.get("cost")),
+        prompt_tokens=max(0, whole(reported.get("prompt_tokens")) or 0),
+        completion_tokens=max(0, whole(reported.get("completion_tokens")) or 0),
+        search_units=max(0, whole(reported.get("search_units")) or 0),
+        cost=cost if cost is None or cost >= 0 else None,
     )
 
 
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+def whole(value: object) -> int | None:
+    """The value when it is a whole number (JSON's true is none)."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _cost(value: object) -> float | None:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+def finite(value: object) -> float | None:
+    """The value when it is a number that a float can hold: Python's JSON also reads NaN, Infinity and 10**400."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
         return float(value)
     return None
