@@ -52,8 +52,8 @@ def footnote(files: list[Path]) -> dict[str, Any]:
     from rag.settings import load
 
     started = time.perf_counter()
-    services.open(load())
-    opened = services.wait_until_ready()
+    opened = services.open(load())
+    opened.wait_until_ready(120)
     collection = opened.library.create_collection("Benchmark", opened.models.embeddings)
     add(opened, collection.id, files)
     wait(opened)
@@ -66,7 +66,7 @@ def footnote(files: list[Path]) -> dict[str, Any]:
     add(opened, collection.id, files)
     wait(opened)
     again = requests() - before
-    services.close()
+    opened.close()
     return {
         "files": len(documents),
         "pages": sum(document.newest.pages or 0 for document in documents),

@@ -66,8 +66,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from rag.settings import load
     from rag.stopping import Stop
 
-    services.open(load())
-    opened = services.wait_until_ready()
+    opened = services.open(load())
+    opened.wait_until_ready(120)
     collection = opened.library.create_collection("Benchmark", opened.models.embeddings)
     add(opened, collection.id, sorted(p for f in options.folders for p in f.rglob("*") if p.suffix.lower() == ".pdf"))
     wait(opened)
@@ -91,7 +91,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             times["full answer"].append(time.perf_counter() - started)
     used = time.process_time() - used
     documents = opened.library.documents(collection.id)
-    services.close()
+    opened.close()
     return {
         "times": times,
         "cpu": used / len(questions),

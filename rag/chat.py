@@ -124,9 +124,7 @@ class Chat:
         with self._lock:
             before = self._conversations.messages(conversation_id)
             self._check_free(before)
-            self._conversations.add(conversation_id, "user", question, "complete")
-            message = self._conversations.add(conversation_id, "assistant", "", "writing")
-            return self._begin(message, question, before)
+            return self._begin(self._conversations.begin(conversation_id, question), question, before)
 
     def regenerate(self, message_id: str) -> Message:
         """Write the last answer of a conversation anew, under the same id. Raises InvalidRequest, NotFound."""

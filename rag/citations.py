@@ -12,9 +12,10 @@ from rag.domain import Citation, Hit, Span, Support
 from rag.prompts import without_citations
 from rag.words import sentences, words
 
-_OPEN = re.compile(r"[\[【]")
-_MARKER = re.compile(r"[\[【]\s*\^?\d{1,3}(?:\s*[,;]\s*\^?\d{1,3})*\s*[\]】]")
-_MARKER_BEGUN = re.compile(r"[\[【][\s\d,;^]*$")
+# White space goes with the reference after it: both disappear where the source does not exist.
+_MAYBE = re.compile(r"\s*[\[【]|\s+$")
+_MARKER = re.compile(r"(\s*)[\[【]\s*(\^?\d{1,3}(?:\s*[,;]\s*\^?\d{1,3})*)\s*[\]】]")
+_MARKER_BEGUN = re.compile(r"\s*(?:[\[【][\s\d,;^]*)?$")
 _LONGEST_MARKER = 40
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NAME = re.compile(r"(?<![.!?:\n]\s)(?<!^)\b[A-Z][\w’'-]+")
@@ -90,6 +91,7 @@ class Citer:
     def __init__(self, sources: Sequence[Hit]) -> None:
         self._sources = sources
         self._held = ""
+        self._space = ""  # what stood before references that were removed, for the one that may follow
         self.text = ""
         self.citations: list[Citation] = []
         self.unknown = 0
@@ -98,18 +100,22 @@ class Citer:
         """The next piece of the reader's text; a reference that may still be incomplete is held back."""
         self._held += piece
         shown = ""
-        while True:
-            opening = _OPEN.search(self._held)
-            if opening is None:
-                return shown + self._show(self._take(len(self._held)))
-            shown += self._show(self._take(opening.start()))
-            marker = _MARKER.match(self._held)
-            if marker is not None:
-                shown += self._show(self._numbered(self._take(marker.end())))
+        while (maybe := _MAYBE.search(self._held)) is not None:
+            if maybe.start() > 0:
+                shown += self._show(self._take(maybe.start()))
+                self._space = ""
+            if marker := _MARKER.match(self._held):
+                self._take(marker.end())
+                numbers = self._numbered(marker[2])
+                self._space = marker[1] or self._space
+                if numbers:
+                    shown += self._show(self._space + numbers)
+                    self._space = ""
             elif len(self._held) < _LONGEST_MARKER and _MARKER_BEGUN.match(self._held):
                 return shown
             else:
-                shown += self._show(self._take(1))
+                shown += self._show(self._take(maybe.end() - maybe.start()))
+        return shown + self._show(self._take(len(self._held)))
 
     def finish(self) -> str:
         """The rest of the text; the evidence of each citation is looked up again with the whole sentences."""

@@ -5,8 +5,8 @@ import secrets
 import threading
 import time
 
-from rag.domain import Document, Progress, Version
-from rag.errors import FootnoteError, Stopped
+from rag.domain import Collection, Progress, Version
+from rag.errors import FootnoteError, NotFound, Stopped
 from rag.pipeline import Pipeline
 from rag.stopping import Stop
 from rag.stores import Stores
@@ -23,60 +23,72 @@ class Indexer:
 
     def __init__(self, pipeline: Pipeline, stores: Stores) -> None:
         self._pipeline = pipeline
-        self._stores = stores
-        self._closing = threading.Event()
+        self._library = stores.library
+        self._index = stores.index
+        self._closing = Stop()
         self._work_waits = threading.Condition()
         self._housekeeping = threading.Lock()
-        self._running_lock = threading.Lock()
-        self._running: dict[str, tuple[Version, Document, Stop]] = {}
+        self._running_changed = threading.Condition()
+        self._running: dict[str, tuple[Version, Stop]] = {}
         self._reindexing: dict[str, Progress] = {}
-        self._reindex_stop = Stop()
         self._problems: dict[str, str] = {}
         self._threads = [
             threading.Thread(target=self._loop, name=f"index-{number}", daemon=True) for number in range(_WORKERS)
         ]
 
     def start(self) -> None:
-        """Begin; what an earlier process left unfinished comes first."""
+        """Begin; what an earlier process left unfinished is in the queue already."""
         for thread in self._threads:
             thread.start()
 
     def close(self) -> None:
         """Stop; unfinished documents go back to the queue."""
         self._closing.set()
-        self._reindex_stop.set()
-        with self._running_lock:
-            running = tuple(self._running.values())
-        for _, _, stop in running:
-            stop.set()
-        self.wake()
+        with self._running_changed:
+            for _, stop in self._running.values():
+                stop.set()
+            self._running_changed.notify_all()
+        self._notify()
         for thread in self._threads:
             thread.join(timeout=10)
 
     def wake(self) -> None:
-        """Say that something was queued or removed."""
-        self._stop_removed()
-        with self._work_waits:
-            self._work_waits.notify_all()
+        """Say that something was queued or removed; work on what was removed ends at once."""
+        with self._running_changed:
+            for version, stop in self._running.values():
+                if not self._exists(version):
+                    stop.set()
+        self._notify()
 
     def reindex(self, collection_id: str) -> None:
-        """Move a collection to the configured embedding model in the background."""
+        """Move a collection to the configured embedding model in the background. Raises NotFound."""
         self._problems.pop(collection_id, None)
-        self._stores.library.begin_reindexing(collection_id, self._pipeline.embedding_model)
-        self.wake()
+        self._library.begin_reindexing(collection_id, self._pipeline.embedding_model)
+        self._notify()
 
     def reindexing(self, collection_id: str) -> Progress | None:
-        """How far the re-indexing of a collection is; None when it has not begun."""
+        """How far the re-indexing of a collection is; None while it is not being worked on."""
         return self._reindexing.get(collection_id)
 
     def problem(self, collection_id: str) -> str | None:
         """Why the last try to re-index a collection failed."""
         return self._problems.get(collection_id)
 
+    def _notify(self) -> None:
+        with self._work_waits:
+            self._work_waits.notify_all()
+
+    def _exists(self, version: Version) -> bool:
+        try:
+            self._library.version(version.id)
+        except NotFound:
+            return False
+        return True
+
     # ------------------------------------------------------------------ the threads
 
     def _loop(self) -> None:
-        while not self._closing.is_set():
+        while not self._closing.is_set:
             try:
                 worked = self._keep_house() or self._index_next()
             except Exception:
@@ -84,56 +96,82 @@ class Indexer:
                 worked = False
             if not worked:
                 with self._work_waits:
-                    if not self._closing.is_set():
+                    if not self._closing.is_set:
                         self._work_waits.wait(_LOOKED_AT_EVERY)
-
-    def _index_next(self) -> bool:
-        """Index the oldest queued version; False when there is none."""
-        with self._running_lock:
-            version = self._stores.library.claim()
-            if version is None:
-                return False
-            document = self._stores.library.document_of(version)
-            stop = Stop()
-            self._running[version.id] = (version, document, stop)
-        if self._closing.is_set():
-            stop.set()
-        try:
-            self._ingest(version, document, stop)
-        finally:
-            with self._running_lock:
-                self._running.pop(version.id, None)
-        return True
-
-    def _ingest(self, version: Version, document: Document, stop: Stop) -> None:
-        library = self._stores.library
-        reported = 0.0
-        stage = ""
-
-        def report(progress: Progress) -> None:
-            nonlocal reported, stage
-            now = time.monotonic()
-            if progress.stage != stage or progress.done == progress.total or now - reported > _REPORTED_EVERY:
-                library.progress(version.id, progress)
-                reported, stage = now, progress.stage
-
-        try:
-            self._pipeline.ingest(version, document, report, stop)
-        except Stopped:
-            library.requeue(version.id)
-        except FootnoteError as error:
-            logger.info("Version %s could not be indexed: %s", version.id, type(error).__name__)
-            library.failed(version.id, str(error))
-        except Exception:
-            incident = secrets.token_hex(4)
-            logger.exception("Indexing version %s failed, incident %s", version.id, incident)
-            library.failed(version.id, f"Something unexpected went wrong. The server's log has it as {incident}.")
 
     def _keep_house(self) -> bool:
         """Erase what was removed and re-index what waits for it; one thread at a time. False when nothing was done."""
         if not self._housekeeping.acquire(blocking=False):
             return False
         try:
-            return self._erase() or self._reindex_next()
+            return self._library.erase(self._index) > 0 or self._reindex_next()
         finally:
             self._housekeeping.release()
+
+    def _index_next(self) -> bool:
+        """Index the version that waited longest; False when there is none, or a collection waits to be re-indexed."""
+        with self._running_changed:
+            version = None if self._to_reindex() else self._library.claim()
+            if version is None:
+                return False
+            stop = Stop()
+            self._running[version.id] = (version, stop)
+        if self._closing.is_set:
+            stop.set()
+        self._notify()  # another thread may have slept through an upload that came without a wake
+        try:
+            self._ingest(version, stop)
+        finally:
+            with self._running_changed:
+                del self._running[version.id]
+                self._running_changed.notify_all()
+        return True
+
+    def _ingest(self, version: Version, stop: Stop) -> None:
+        reported_at, stage = 0.0, ""
+
+        def report(progress: Progress) -> None:
+            nonlocal reported_at, stage
+            now = time.monotonic()
+            if progress.stage != stage or now - reported_at > _REPORTED_EVERY:
+                self._library.progress(version.id, progress)
+                reported_at, stage = now, progress.stage
+
+        try:
+            self._pipeline.ingest(version, self._library.document_of(version), report, stop)
+        except Stopped:
+            self._library.requeue(version.id)
+        except FootnoteError as error:
+            logger.info("Version %s could not be indexed: %s", version.id, type(error).__name__)
+            self._library.failed(version.id, str(error))
+        except Exception:
+            incident = secrets.token_hex(4)
+            logger.exception("Indexing version %s failed, incident %s", version.id, incident)
+            self._library.failed(version.id, f"Something unexpected went wrong. The server's log has it as {incident}.")
+
+    def _to_reindex(self) -> Collection | None:
+        waiting = (one for one in self._library.collections() if one.reindexing_to is not None)
+        return next((one for one in waiting if one.id not in self._problems), None)
+
+    def _reindex_next(self) -> bool:
+        """Re-index one collection while nothing else is indexed, so that no new passage can be missed."""
+        collection = self._to_reindex()
+        if collection is None:
+            return False
+        with self._running_changed:
+            self._running_changed.wait_for(lambda: self._closing.is_set or not self._running)
+        try:
+            self._pipeline.reindex(
+                collection.id, lambda progress: self._reindexing.update({collection.id: progress}), self._closing
+            )
+        except Stopped:
+            return False
+        except FootnoteError as error:
+            self._problems[collection.id] = str(error)
+        except Exception:
+            incident = secrets.token_hex(4)
+            logger.exception("Re-indexing collection %s failed, incident %s", collection.id, incident)
+            self._problems[collection.id] = f"Something unexpected went wrong. The server's log has it as {incident}."
+        finally:
+            self._reindexing.pop(collection.id, None)
+        return True

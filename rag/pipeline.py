@@ -60,6 +60,11 @@ class Pipeline:
         self._models = models
         self._search = Search(stores, models)
 
+    @property
+    def embedding_model(self) -> str:
+        """The name of the configured embedding model; "" when there are keywords only."""
+        return self._models.embedding
+
     # ------------------------------------------------------------------ documents
 
     def ingest(self, version: Version, document: Document, report: Report, stop: Stop) -> None:

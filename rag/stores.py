@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rag.chroma import ChromaIndex
 from rag.conversations import Conversations
+from rag.database import Database
 from rag.keywords import Keywords
 from rag.library import Library
 from rag.originals import Originals
@@ -15,6 +16,7 @@ from rag.vectors import EmbeddingTable
 class Stores:
     """The catalogue's parts (SQLite), the originals on disk, and the vector index derived from them."""
 
+    database: Database
     library: Library
     originals: Originals
     passages: Passages

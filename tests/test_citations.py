@@ -65,6 +65,7 @@ def test_unknown_sources_are_removed_and_counted() -> None:
     citer = cited("Employees accrue 25 days of leave [7][1].")
     assert citer.text == "Employees accrue 25 days of leave [1]."
     assert citer.unknown == 1
+    assert cited("Leave is long [9].", 1).text == "Leave is long."
 
 
 @pytest.mark.parametrize("marker", ["[1, 2]", "[1][2]", "[1;2]", "【1】【2】"])
@@ -73,7 +74,9 @@ def test_common_ways_to_cite_two_sources_are_understood(marker: str) -> None:
     assert cited(f"Leave and receipts {marker}.").text == "Leave and receipts [1][2]."
 
 
-@pytest.mark.parametrize("text", ["a [note] b", "array[i] = 3", "[", "see [1", "x [12345] y", "[]"])
+@pytest.mark.parametrize(
+    "text", ["a [note] b", "array[i] = 3", "[", "see [1", "x [12345] y", "[]", "two  [ \n\n end  "]
+)
 def test_other_brackets_stay(text: str) -> None:
     """Only references are touched, and nothing held back is lost at the end."""
     assert cited(text, 1).text == text
@@ -111,7 +114,7 @@ def test_an_unrelated_claim_has_no_support() -> None:
 
 def test_claims_are_the_sentences_that_cite_a_number() -> None:
     """Without their markers."""
-    assert claims("Days lapse [1]. Others [2] do not. [1]", 1) == ["Days lapse .", "Others do not."]
+    assert claims("Days lapse [1]. Others [2] do not. [1]", 1) == ["Days lapse.", "Others do not."]
 
 
 def test_locating_a_range_cuts_the_spans_it_touches() -> None:

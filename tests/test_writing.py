@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from rag.account import Account
-from rag.domain import Chunk, Finished, Hit, TermStatistics, TextDelta, Turn, Usage
+from rag.domain import Chunk, Finished, Hit, Span, TermStatistics, TextDelta, Turn, Usage
 from rag.errors import ProviderDown, Stopped
 from rag.prompts import NOT_IN_DOCUMENTS
 from rag.stopping import Stop
 from rag.writing import CUT_OFF, Written, extract, write
 
 TEXT = "Employees accrue 25 days of leave. Unused days lapse in May."
-HIT = Hit(Chunk("c", "d", "v", 0, TEXT, 1, 1, (), ()), "handbook.pdf", relevance=0.8)
+HIT = Hit(Chunk("c", "d", "v", 0, TEXT, 1, 1, (), (Span(0, 1, "1", 0, len(TEXT)),)), "handbook.pdf", relevance=0.8)
 DONE = Finished("writer/one", Usage(prompt_tokens=10, completion_tokens=3), complete=True)
 
 
@@ -90,7 +90,7 @@ def test_a_stream_that_was_cut_is_marked() -> None:
 def test_made_up_references_are_removed_with_a_notice() -> None:
     """The reader learns that something was taken out."""
     written, account, _ = written_by("25 days [4].", DONE)
-    assert written.text == "25 days ."
+    assert written.text == "25 days."
     assert account.notices == ["1 reference(s) to sources that do not exist were removed."]
 
 

@@ -1,0 +1,245 @@
+"""An answer belongs to the server: viewers come and go, a stop is quick, and what was written is kept."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from rag.chat import LONGEST_QUESTION, Chat
+from rag.conversations import Conversations
+from rag.database import Database
+from rag.domain import Answer, Answered, AnswerEvent, Message, Searching, TextDelta, Turn, Usage
+from rag.errors import InvalidRequest, ProviderDown, Stopped
+from rag.keywords import Keywords
+from rag.library import Library
+from rag.originals import Originals
+from rag.stopping import Stop
+
+Script = Callable[[Stop], Iterator[AnswerEvent]]
+
+
+def answered(text: str, incomplete: bool = False) -> Answered:
+    nothing: tuple[()] = ()
+    return Answered(
+        Answer(
+            text,
+            "q",
+            False,
+            False,
+            False,
+            nothing,
+            nothing,
+            nothing,
+            nothing,
+            "",
+            None,
+            None,
+            None,
+            Usage(),
+            nothing,
+            nothing,
+            incomplete,
+        )
+    )
+
+
+class Scripted:
+    """A pipeline that follows a script and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.script: Script = lambda _: iter((Searching("q"), TextDelta("Hello"), answered("Hello")))
+        self.asked: list[tuple[str, Sequence[Turn]]] = []
+
+    def answer(self, question: str, history: Sequence[Turn], collection_id: str, stop: Stop) -> Iterator[AnswerEvent]:
+        self.asked.append((question, history))
+        return self.script(stop)
+
+
+class Talk:
+    """One conversation, with the chat it takes place in."""
+
+    def __init__(self, folder: Path) -> None:
+        database = Database(folder / "catalogue.db")
+        library = Library(database, Originals(folder / "originals", 1000), Keywords(database))
+        self.library = library
+        self.conversations = Conversations(database)
+        self.pipeline = Scripted()
+        self.chat = Chat(self.pipeline, self.conversations)  # type: ignore[arg-type]
+        self.collection_id = library.create_collection("Policies", "").id
+        self.id = self.conversations.create(self.collection_id).id
+
+    def ask(self, question: str) -> Message:
+        return self.chat.ask(self.id, question)
+
+    def finished(self, message: Message) -> Message:
+        live = self.chat.live(message.id)
+        while live is not None and not live.snapshot().done:
+            live.wait(live.snapshot().revision, 5)
+        return self.conversations.message(message.id)
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Iterator[Talk]:
+    opened = Talk(tmp_path)
+    yield opened
+    opened.chat.close()
+
+
+def silent(stop: Stop) -> Iterator[AnswerEvent]:
+    """Says one word, then nothing until it is stopped."""
+    yield TextDelta("Begun")
+    stop.wait(30)
+    yield answered("Begun", incomplete=True)
+
+
+def test_an_answer_is_stored_when_it_is_complete(talk: Talk) -> None:
+    """With the evidence the pipeline gave."""
+    message = talk.finished(talk.ask("How much leave?"))
+    assert (message.state, message.text) == ("complete", "Hello")
+    assert message.answer is not None
+
+
+def test_every_viewer_sees_the_same_text(talk: Talk) -> None:
+    """Two tabs follow one answer."""
+    talk.pipeline.script = silent
+    live = talk.chat.live(talk.ask("How much leave?").id)
+    assert live is not None
+    seen: list[str] = []
+
+    def watch() -> None:
+        revision = 0
+        while not (snapshot := live.wait(revision, 5)).text:
+            revision = snapshot.revision
+        seen.append(snapshot.text)
+
+    viewers = [threading.Thread(target=watch) for _ in range(2)]
+    for viewer in viewers:
+        viewer.start()
+    for viewer in viewers:
+        viewer.join(10)
+    assert seen == ["Begun", "Begun"]
+
+
+def test_stopping_keeps_the_text(talk: Talk) -> None:
+    """Also when the model is silent."""
+    talk.pipeline.script = silent
+    message = talk.ask("How much leave?")
+    live = talk.chat.live(message.id)
+    assert live is not None
+    while not live.snapshot().text:
+        live.wait(live.snapshot().revision, 5)
+    talk.chat.stop(message.id)
+    stored = talk.finished(message)
+    assert (stored.state, stored.text) == ("stopped", "Begun")
+
+
+def test_stopping_before_any_text_is_no_failure(talk: Talk) -> None:
+    """The message says that it was stopped, and nothing else."""
+
+    def waiting(stop: Stop) -> Iterator[AnswerEvent]:
+        yield Searching("q")
+        stop.wait(30)
+        raise Stopped("Stopped.")
+
+    talk.pipeline.script = waiting
+    message = talk.ask("How much leave?")
+    talk.chat.stop(message.id)
+    stored = talk.finished(message)
+    assert (stored.state, stored.text, stored.problem) == ("stopped", "", None)
+
+
+def test_closing_the_server_marks_the_answer_as_interrupted(talk: Talk) -> None:
+    """Nobody stopped it, so nobody is told that they did."""
+    talk.pipeline.script = silent
+    message = talk.ask("How much leave?")
+    live = talk.chat.live(message.id)
+    assert live is not None
+    live.wait(0, 5)
+    talk.chat.close()
+    assert talk.conversations.message(message.id).state == "interrupted"
+
+
+def test_a_failure_is_shown_as_its_sentence(talk: Talk) -> None:
+    """What the person can do about it."""
+
+    def down(_: Stop) -> Iterator[AnswerEvent]:
+        raise ProviderDown("The server cannot be reached. Try again later.")
+        yield
+
+    talk.pipeline.script = down
+    stored = talk.finished(talk.ask("How much leave?"))
+    assert (stored.state, stored.problem) == ("failed", "The server cannot be reached. Try again later.")
+
+
+def test_an_unexpected_failure_shows_an_incident_not_its_text(talk: Talk, caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the details under the same id."""
+
+    def broken(_: Stop) -> Iterator[AnswerEvent]:
+        raise KeyError("secret passage")
+        yield
+
+    talk.pipeline.script = broken
+    stored = talk.finished(talk.ask("How much leave?"))
+    assert stored.problem is not None and "secret" not in stored.problem
+    incident = stored.problem.split()[-1].rstrip(".")
+    assert incident in caplog.text
+
+
+@pytest.mark.parametrize("question", ["", "   \n", "x" * (LONGEST_QUESTION + 1)])
+def test_questions_that_cannot_be_asked_change_nothing(talk: Talk, question: str) -> None:
+    """Empty or far too long."""
+    with pytest.raises(InvalidRequest):
+        talk.ask(question)
+    assert talk.conversations.messages(talk.id) == ()
+
+
+def test_one_answer_at_a_time_in_a_conversation(talk: Talk) -> None:
+    """The second question has to wait."""
+    talk.pipeline.script = silent
+    message = talk.ask("How much leave?")
+    with pytest.raises(InvalidRequest):
+        talk.ask("And sick leave?")
+    talk.chat.stop(message.id)
+    talk.finished(message)
+    assert len(talk.conversations.messages(talk.id)) == 2
+
+
+def test_a_follow_up_brings_what_was_said(talk: Talk) -> None:
+    """Questions and answers, without those that never got an answer."""
+    talk.finished(talk.ask("How much leave?"))
+    talk.finished(talk.ask("And in Norway?"))
+    assert talk.pipeline.asked[1] == (
+        "And in Norway?",
+        [Turn("user", "How much leave?"), Turn("assistant", "Hello")],
+    )
+
+
+def test_the_last_answer_can_be_written_anew(talk: Talk) -> None:
+    """Under the same id, without itself as history."""
+    message = talk.finished(talk.ask("How much leave?"))
+    talk.pipeline.script = lambda _: iter((TextDelta("Better"), answered("Better")))
+    again = talk.finished(talk.chat.regenerate(message.id))
+    assert (again.id, again.text) == (message.id, "Better")
+    assert talk.pipeline.asked[1] == ("How much leave?", [])
+
+
+def test_an_earlier_answer_cannot_be_written_anew(talk: Talk) -> None:
+    """What follows was said about it."""
+    first = talk.finished(talk.ask("How much leave?"))
+    talk.finished(talk.ask("And in Norway?"))
+    with pytest.raises(InvalidRequest):
+        talk.chat.regenerate(first.id)
+
+
+def test_a_conversation_deleted_while_it_is_answered_ends_quietly(talk: Talk) -> None:
+    """Its answer has nowhere to go."""
+    talk.pipeline.script = silent
+    message = talk.ask("How much leave?")
+    live = talk.chat.live(message.id)
+    assert live is not None
+    talk.conversations.delete(talk.id)
+    talk.chat.stop(message.id)
+    while not live.snapshot().done:
+        live.wait(live.snapshot().revision, 5)
+    assert talk.chat.live(message.id) is None
