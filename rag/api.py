@@ -65,7 +65,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag import citations, errors, links, replies, services
 from rag.domain import PDF, Citation, Collection, Turn
-from rag.errors import FileTooLarge, FootnoteError, InvalidRequest, NotFound, NotReady
+from rag.errors import FileTooLarge, FootnoteError, InvalidRequest, NotFound, NotReady, UnreadableDocument
 from rag.library import Added
 from rag.parsing.sniff import HEAD_BYTES, media_type
 from rag.pictures import Picture
@@ -359,7 +359,6 @@ async def _one_document(request: Request) -> Response:
 async def _remove_document(request: Request) -> Response:
     def remove() -> None:
         opened = services.get()
-        opened.library.document(request.path_params["id"])
         opened.library.remove(request.path_params["id"])
         opened.indexer.wake()
 
@@ -375,7 +374,7 @@ async def _search(request: Request) -> Response:
     query, limit = _question(body, "query"), _limit(body)
 
     def search(stop: Stop) -> dict[str, Any]:
-        collection = _answerable(request)
+        collection = _collection(request.path_params["name"])
         found = services.get().pipeline.search(collection.id, query, stop)
         return {"hits": [replies.hit(hit) for hit in found.hits[:limit]], "reranker": found.reranker}
 
@@ -387,7 +386,7 @@ async def _ask(request: Request) -> Response:
     question, history = _question(body, "question"), _history(body)
 
     def events(stop: Stop) -> Iterator[Event]:
-        collection = _answerable(request)
+        collection = _collection(request.path_params["name"])
         return map(replies.event, services.get().pipeline.answer(question, history, collection.id, stop))
 
     if "text/event-stream" in request.headers.get("Accept", ""):
@@ -397,13 +396,6 @@ async def _ask(request: Request) -> Response:
         return collections.deque(events(stop), maxlen=1)[0][1]
 
     return _json(await _until_disconnect(request.receive, last))
-
-
-def _answerable(request: Request) -> Collection:
-    """The collection a question is asked of, once questions can be answered at all."""
-    if services.get().state().name != "ready":
-        raise NotReady("The server is still starting or repairing its index. Try again in a moment.")
-    return _collection(request.path_params["name"])
 
 
 @asynccontextmanager
@@ -523,7 +515,7 @@ async def _picture(request: Request) -> Response:
     if request.headers.get("If-None-Match") == tag:
         return Response(status_code=304, headers=headers)
     picture = await to_thread.run_sync(_draw, cited, limiter=_DRAWING)
-    return Response(picture.data, headers=headers, media_type=picture.media_type)
+    return Response(picture.image, headers=headers, media_type=picture.media_type)
 
 
 def _cited(token: str) -> Citation:
@@ -547,7 +539,10 @@ def _draw(cited: Citation) -> Picture:
         raise NotFound("This document has no pages to show.")
     page = opened.passages.page(version.id, places[0].page)
     spans = [(place.start, place.end) for place in places if place.page == page.number]
-    return opened.pictures.page(opened.originals.path(version.sha256), page, spans, _PICTURE_WIDTH)
+    try:
+        return opened.pictures.page(opened.originals.path(version.sha256), page, spans, _PICTURE_WIDTH)
+    except UnreadableDocument as error:
+        raise NotFound(str(error)) from error
 
 
 # ---------------------------------------------------------------- all of it

@@ -145,7 +145,7 @@ class FakeLibrary:
         return self.held[document_id]
 
     def remove(self, document_id: str) -> None:
-        del self.held[document_id]
+        del self.held[self.document(document_id).id]
 
     def version(self, version_id: str) -> Version:
         return self.held["d" + version_id.removeprefix("v")].newest
@@ -186,7 +186,7 @@ class Fake:
     """Services made of the fakes above."""
 
     settings: Settings
-    library: FakeLibrary = field(default_factory=FakeLibrary)
+    shelves: FakeLibrary = field(default_factory=FakeLibrary)
     pipeline: FakePipeline = field(default_factory=FakePipeline)
     pictures: FakePictures = field(default_factory=FakePictures)
     state_name: str = "ready"
@@ -194,6 +194,12 @@ class Fake:
     models: Any = field(default_factory=lambda: SimpleNamespace(embeddings="fake"))
     answer: Answer | None = ANSWER
     live_citations: tuple[Citation, ...] | None = None
+
+    @property
+    def library(self) -> FakeLibrary:
+        if self.state_name != "ready":
+            raise NotReady("Footnote is starting.")
+        return self.shelves
 
     @property
     def indexer(self) -> Any:
@@ -772,6 +778,19 @@ def test_questions_wait_until_the_index_is_ready(handbook: Fake, client: TestCli
     assert response.headers["retry-after"] == "5"
 
 
+def test_uploads_wait_until_the_catalogue_is_open(handbook: Fake, client: TestClient) -> None:
+    """While the server starts, nothing is taken that could be lost."""
+    handbook.state_name = "starting"
+    problem(upload(client), 503, "not_ready")
+
+
+def test_before_anything_is_open_everything_is_not_ready(fake: Fake, client: TestClient) -> None:
+    """The first requests may come before the services."""
+    services.use(None)
+    problem(client.get("/api/v1/documents/d1"), 503, "not_ready")
+    assert client.get("/health").json() == {"status": "starting"}
+
+
 @pytest.mark.parametrize("path", ["search", "ask"])
 def test_questions_to_an_unknown_collection_are_not_found(handbook: Fake, client: TestClient, path: str) -> None:
     """There is nothing to ask where nothing was uploaded."""
@@ -918,6 +937,16 @@ def test_an_answer_without_evidence_has_no_picture(handbook: Fake, client: TestC
 def test_a_format_without_pages_has_no_picture(handbook: Fake, client: TestClient) -> None:
     """A DOCX is shown as text, not as a page."""
     handbook.library.held["d1"] = replace(handbook.library.held["d1"], newest=a_version("d1", DOCX))
+    problem(client.get(api.picture_link("m1", 1)), 404, "not_found")
+
+
+def test_a_page_that_cannot_be_drawn_has_no_picture(handbook: Fake, client: TestClient) -> None:
+    """A renderer that gives up is a 404, like every other page there is not."""
+
+    def broken(*_: object) -> Picture:
+        raise UnreadableDocument("This page cannot be drawn.")
+
+    handbook.pictures.page = broken  # type: ignore[method-assign]
     problem(client.get(api.picture_link("m1", 1)), 404, "not_found")
 
 
