@@ -1,0 +1,7 @@
+"""Bytes of an uploaded file → pages and blocks with exact offsets.
+
+`sniff` tells what a file is, `reader.Reader` reads it; the parsers themselves (`pdf`, `docx`) only ever run in the
+limited child process `child`, because hostile files make them crash or take all memory. `clean` is the one place
+where text is made safe, `layout` turns lines with positions into paragraphs, lists and tables, `outline` decides
+what is a heading and what merely repeats on every page.
+"""
