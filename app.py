@@ -22,17 +22,26 @@ from rag.headers import SecurityHeaders, security_headers
 logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 logging.getLogger("rag").setLevel(logging.INFO)
 
-# Streamlit puts the root keys of secrets.toml into the environment, where the settings are read.
-if not st.secrets.load_if_toml_exists():
-    unreadable = [path for path in st.get_option("secrets.files") if Path(path).is_file()]
-    if unreadable:
-        raise SystemExit(f"Footnote did not start. {unreadable[0]} is not valid TOML.")
 
-try:
-    configured = settings.load()
-    lock.take(configured.data_dir)
-except FootnoteError as error:
-    raise SystemExit(f"Footnote did not start. {error}") from None
+def _start() -> settings.Settings:
+    """The settings of this server, once it owns their data folder."""
+    # Streamlit puts the root keys of secrets.toml into the environment, where the settings are read.
+    try:
+        loaded = st.secrets.load_if_toml_exists()
+    except (OSError, UnicodeDecodeError):
+        loaded = False
+    unreadable = [path for path in st.get_option("secrets.files") if Path(path).exists()]
+    if unreadable and not loaded:
+        raise SystemExit(f"Footnote did not start. {unreadable[0]} cannot be read: it must be valid TOML.")
+    try:
+        loaded_settings = settings.load()
+        lock.take(loaded_settings.data_dir)
+    except FootnoteError as error:
+        raise SystemExit(f"Footnote did not start. {error}") from None
+    return loaded_settings
+
+
+configured = _start()
 
 # Only now: these import everything there is, and a second process must stop before that.
 from rag import api, services  # noqa: E402

@@ -34,7 +34,7 @@ def start(
     """The server with these settings alone: none of the developer's, from neither environment, .env nor secrets."""
     folder = Path(tempfile.mkdtemp(dir=home))
     if secrets:
-        (folder / "secrets.toml").write_text(secrets)
+        (folder / "secrets.toml").write_bytes(secrets)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FOOTNOTE_", "OPENROUTER_"))}
     return subprocess.Popen(
         [
@@ -97,7 +97,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(home: Path) -> Iterator[httpx.Client]:
     """A server whose API token came from secrets.toml."""
     port = free_port()
-    with running(start(home, home / "data", port, secrets=f'FOOTNOTE_API_TOKEN = "{TOKEN}"\n'), port) as client:
+    with running(
+        start(home, home / "data", port, secrets=f'FOOTNOTE_API_TOKEN = "{TOKEN}"\n'.encode()), port
+    ) as client:
         yield client
 
 
@@ -178,10 +180,11 @@ def test_a_wrong_setting_stops_the_start(tmp_path: Path, name: str, value: str) 
     assert not (tmp_path / "data").exists()
 
 
-def test_secrets_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b'FOOTNOTE_API_TOKEN = "unfinished', b'FOOTNOTE_API_TOKEN = "unfinished \xff"'])
+def test_secrets_that_cannot_be_read_stop_the_start(tmp_path: Path, content: bytes) -> None:
     """A slip in secrets.toml is not a server without its token."""
-    said = refused(start(tmp_path, tmp_path / "data", free_port(), secrets='FOOTNOTE_API_TOKEN = "unfinished'))
-    assert "secrets.toml is not valid TOML" in said
+    said = refused(start(tmp_path, tmp_path / "data", free_port(), secrets=content))
+    assert "secrets.toml cannot be read: it must be valid TOML." in said
     assert "unfinished" not in said
 
 
