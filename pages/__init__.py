@@ -1,1 +1,1 @@
-"""What people see: the pages, and in `parts` what several pages draw. They know Streamlit and `rag`, nothing below it."""
+"""What people see: the pages, and in `parts` what they share. They know Streamlit and `rag`, nothing below it."""

@@ -101,17 +101,24 @@ def _delete(collection: Collection) -> None:
 
 
 def _embedding_notice(collection: Collection) -> None:
+    """The collection's vectors are another model's: what that means, and the way out."""
     built = services.get()
     configured = built.models.embeddings
+    name = literal(configured or "keywords only")
     if collection.reindexing_to is not None:
-        st.info(f"This collection is being re-indexed with {literal(collection.reindexing_to or 'keywords only')}.")
-    elif collection.embedding_model != configured and built.library.documents(collection.id):
-        name = configured or "keywords only"
+        reached = built.indexer.reindexing(collection.id)
+        done = f": {reached.done:,} of {count(reached.total, 'passage')}" if reached is not None else ""
+        st.info(f"Re-indexing with {name}{done}. Questions find words meanwhile, but not meaning.")
+        return
+    problem = built.indexer.problem(collection.id)
+    if problem is not None:
+        failures.show(problem)
+    if collection.embedding_model != configured and built.library.documents(collection.id):
         st.warning(
             f"This collection was indexed with {literal(collection.embedding_model or 'keywords only')}, "
-            f"but {literal(name)} is configured now. Until it is re-indexed it cannot be asked by meaning."
+            f"but {name} is configured now. It cannot be asked until it is re-indexed."
         )
-        if st.button(f"Re-index with {literal(name)}", key="reindex", icon=":material/refresh:"):
+        if st.button(f"Re-index with {name}", key="reindex", icon=":material/refresh:"):
             built.indexer.reindex(collection.id)
             st.rerun()
 
@@ -245,8 +252,10 @@ def _remove(document: Document) -> None:
 @failures.drawing
 def _documents(collection: Collection, polls: bool) -> None:
     documents = services.get().library.documents(collection.id)
+    collection = services.get().library.collection(collection.id)
     if polls and not _changes(documents, collection):
         st.rerun()
+    _embedding_notice(collection)
     with st.container(key="document-list", gap="small"):
         if not documents:
             st.caption("No documents yet. Drop some files above.")
@@ -274,7 +283,6 @@ def draw() -> None:
     failures.show_last()
     _results()
     if chosen is not None:
-        _embedding_notice(chosen)
         polls = _changes(services.get().library.documents(chosen.id), chosen)
         st.fragment(_documents, run_every=progress.EVERY if polls else None)(chosen, polls)
 

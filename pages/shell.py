@@ -5,7 +5,6 @@ from pathlib import Path
 import streamlit as st
 
 from pages.parts import failures
-from pages.parts.untrusted import literal
 from rag import services
 
 _PICTURES = Path(__file__).parent / "parts"

@@ -125,6 +125,18 @@ def test_a_citation_behind_a_colon_is_not_lost() -> None:
     assert answer("at 10:30[2]", "m1", {2}) == f"at 10\\:30{chip('m1', 2)}"
 
 
+def test_an_answer_shows_names_between_colons_as_they_are() -> None:
+    """Streamlit would draw them as pictures, escaped or not."""
+    assert answer(":smile:", "m", set()) == f"\\:{JOINER}smile\\:"
+    assert literal(":material/home:") == f"\\:{JOINER}material\\/home\\:"
+
+
+def test_code_within_a_list_is_code() -> None:
+    """Models put code blocks into list items."""
+    text = "- step\n\n    ```sh\n    echo $HOME\n    ```"
+    assert answer(text, "m", set()) == text
+
+
 def test_an_unfinished_code_block_counts_as_code() -> None:
     """While an answer streams, a block may still lack its end."""
     assert answer("```\na[1] < b", "m1", {1}) == "```\na[1] < b"
@@ -152,6 +164,11 @@ def test_extracts_show_a_documents_own_marks_as_they_are() -> None:
 def test_a_passage_is_shown_whole_with_its_sentence_lit() -> None:
     """The mark covers exactly the given characters."""
     assert marked("One. Two. Three.", 5, 9) == r"One\. :yellow-background[Two\.] Three\."
+
+
+def test_spaces_at_the_edges_of_a_mark_are_kept() -> None:
+    """They would be lost within it."""
+    assert marked("ab cd ef", 2, 6) == "ab :yellow-background[cd] ef"
 
 
 def test_a_mark_over_several_lines_is_drawn_line_by_line() -> None:

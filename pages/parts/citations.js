@@ -18,7 +18,7 @@ function theCard() {
   const card = element(
     "div",
     `position: fixed; z-index: 1000010; display: none; pointer-events: none; box-sizing: border-box;
-     width: min(23rem, calc(100vw - 24px)); padding: 12px 14px; border: 1px solid var(--st-border-color);
+     width: min(26rem, calc(100vw - 24px)); padding: 12px 14px; border: 1px solid var(--st-border-color);
      border-radius: var(--st-base-radius, 8px); background: var(--st-background-color); color: var(--st-text-color);
      box-shadow: 0 10px 30px rgba(0, 0, 0, 0.18); font: 14px/1.5 var(--st-font, sans-serif);`,
   );
@@ -39,27 +39,32 @@ function place(card, target) {
 }
 
 function fill(card, source) {
-  const parts = [element("div", "font-weight: 600; overflow-wrap: anywhere", source.document)];
-  parts.push(element("div", "opacity: 0.65; font-size: 13px; overflow-wrap: anywhere", source.place));
+  const words = element("div", "min-width: 0; overflow-wrap: anywhere");
+  words.append(
+    element("div", "font-weight: 600", source.document),
+    element("div", "opacity: 0.7; font-size: 13px", source.place),
+    element(
+      "div",
+      "margin-top: 6px; overflow: hidden; display: -webkit-box; -webkit-line-clamp: 6; -webkit-box-orient: vertical",
+      `“${source.quote}”`,
+    ),
+  );
+  const row = element("div", "display: flex; gap: 12px; align-items: flex-start");
   if (source.picture) {
-    const picture = element("img", "display: none; width: 100%; margin-top: 8px; border-radius: 6px; background: #fff");
+    const picture = element(
+      "img",
+      "display: none; flex: none; width: 96px; border-radius: 3px; box-shadow: 0 0 0 1px rgba(0, 0, 0, 0.15)",
+    );
     picture.alt = "";
     picture.addEventListener("load", () => {
       picture.style.display = "block";
       if (card.target) place(card, card.target);
     });
     picture.src = source.picture;
-    parts.push(picture);
+    row.append(picture);
   }
-  parts.push(
-    element(
-      "div",
-      `margin-top: 8px; overflow: hidden; overflow-wrap: anywhere; display: -webkit-box; -webkit-line-clamp: 5;
-       -webkit-box-orient: vertical`,
-      `“${source.quote}”`,
-    ),
-  );
-  card.replaceChildren(...parts);
+  row.append(words);
+  card.replaceChildren(row);
 }
 
 async function copy(text) {

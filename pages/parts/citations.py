@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.parts import failures, places, source_drawer
 from pages.parts.untrusted import shortened
+from rag import api
 from rag.domain import Answer, Citation, Message
 
 _SCRIPT = (Path(__file__).parent / "citations.js").read_text(encoding="utf-8")
@@ -23,15 +24,18 @@ def _place(citation: Citation) -> str:
     return " · ".join(part for part in (places.page_of(citation), places.section(citation.chunk)) if part)
 
 
-def _cards(citations: Iterable[Citation]) -> dict[str, dict[str, str]]:
+def _card(message_id: str, citation: Citation) -> dict[str, str]:
+    has_pages = citation.chunk.page_first is not None
     return {
-        str(citation.number): {
-            "document": citation.document,
-            "place": _place(citation),
-            "quote": shortened(citation.chunk.text[citation.start : citation.end], _LONGEST_QUOTE),
-        }
-        for citation in citations
+        "document": citation.document,
+        "place": _place(citation),
+        "quote": shortened(citation.chunk.text[citation.start : citation.end], _LONGEST_QUOTE),
+        "picture": api.picture_link(message_id, citation.number) if has_pages else "",
     }
+
+
+def _cards(message_id: str, citations: Iterable[Citation]) -> dict[str, dict[str, str]]:
+    return {str(citation.number): _card(message_id, citation) for citation in citations}
 
 
 def _copied(answer: Answer) -> str:
@@ -46,7 +50,7 @@ def _copied(answer: Answer) -> str:
 
 def _data(messages: Iterable[Message]) -> Mapping[str, Any]:
     return {
-        message.id: {"sources": _cards(message.answer.citations), "copy": _copied(message.answer)}
+        message.id: {"sources": _cards(message.id, message.answer.citations), "copy": _copied(message.answer)}
         for message in messages
         if message.answer is not None
     }
@@ -71,5 +75,5 @@ def cards_while_writing(message_id: str, citations: tuple[Citation, ...]) -> Non
     """Bring the cards of an answer that is still being written."""
     _component()(
         key=f"citations-{message_id}-{len(citations)}",
-        data={"listens": False, "messages": {message_id: {"sources": _cards(citations), "copy": ""}}},
+        data={"listens": False, "messages": {message_id: {"sources": _cards(message_id, citations), "copy": ""}}},
     )

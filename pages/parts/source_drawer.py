@@ -9,7 +9,7 @@ from rag.domain import PDF, Citation, Message
 from rag.errors import FootnoteError, NotFound
 
 _WIDTH = 680
-_PICTURE_WIDTH = 1280  # pixels: sharp on a dense screen at the drawer's width
+_PICTURE_WIDTH = 1200  # pixels: sharp on a dense screen, and the card's picture, so that it is drawn only once
 
 _SUPPORT = {
     "quoted": ":material/check: The answer quotes this sentence.",

@@ -13,8 +13,9 @@ _WORD_JOINER = "\u2060"  # takes no room, and keeps two characters from being re
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
-# Streamlit draws "->" as an arrow, "--" as a dash and so on, and ":streamlit:" as its logo, even when escaped.
-_PRETTIFIED = re.compile(r"(?<=[<>=~-])(?=[<>=~-])|(?<=:)(?=streamlit:)")
+# Streamlit draws "->" as an arrow, "--" as a dash and so on, and ":smile:" as a picture, even when escaped.
+_PRETTIFIED = re.compile(r"(?<=[<>=~-])(?=[<>=~-])|(?<=:)(?=[\w+/-]+:)")
+_PICTOGRAM = re.compile(r"(?<=:)(?=[\w+/-]+:)")
 # Addresses become links after escapes were read, so that escaping does not stop them.
 _ADDRESS = re.compile(r"(?i)(https?|ftp|mailto|xmpp|www)(?=[:.])|(?<=[\w.+-])(@)(?=[\w-]+\.)")
 
@@ -22,7 +23,9 @@ _IMAGE = re.compile(r"!(?=\[)")
 _LINK = re.compile(r"\](?=[(\[:])")
 # Only a plain language name may follow a code fence; everything else could spell "mermaid", which draws and fetches.
 _FENCE_INFO = re.compile(r"(?im)^([^a-z\n]*?(?:`{3,}|~{3,}))[ \t]*(?=mermaid|[^\n]*[^a-z0-9+#\s])")
-_CODE = re.compile(r"(?ms)(^ {0,3}(?P<fence>`{3,}|~{3,})[^\n]*\n.*?(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z)|`[^`\n]+`)")
+_CODE = re.compile(
+    r"(?ms)(^[ \t>*+\-\d.)]*(?P<fence>`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t>]*(?P=fence)[`~]*[ \t]*$|\Z)|`[^`\n]+`)"
+)
 _CITED_PARAGRAPH = re.compile(r"(?s)(?P<text>.*?)\s*\[(?P<number>\d{1,3})\]")
 _IN_PROSE = re.compile(r"\\[!-/:-@\[-`{-~]|\[(?P<number>\d{1,3})\]|[\\\[\]<$:~&`]")
 
@@ -52,6 +55,9 @@ def shortened(text: str, length: int) -> str:
 
 def marked(text: str, start: int, end: int) -> str:
     """Markdown that shows `text` as it is, line by line, with `text[start:end]` lit."""
+    # Spaces at the edges of a directive are lost, so they stay outside.
+    start = end - len(text[start:end].lstrip())
+    end = start + len(text[start:end].rstrip())
     lines = []
     position = 0
     for line in text.split("\n"):
@@ -91,7 +97,7 @@ def answer(text: str, message_id: str, numbers: Collection[int]) -> str:
     text = _IMAGE.sub("!" + _WORD_JOINER, text)
     text = _LINK.sub("]" + _WORD_JOINER, text)
     text = _FENCE_INFO.sub(r"\1text ", text)
-    text = _unlinked(text)
+    text = _PICTOGRAM.sub(_WORD_JOINER, _unlinked(text))
 
     def shown(found: re.Match[str]) -> str:
         number = found["number"]
