@@ -55,7 +55,8 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
     opened = services.open(configured)
     # Streamlit's own greeting is off: on a server it asks a stranger on the internet for this machine's address.
     scheme = "https" if st.get_option("server.sslCertFile") else "http"
-    print(f"Footnote: {scheme}://{st.get_option('server.address') or 'localhost'}:{st.get_option('server.port')}")
+    address = f"{st.get_option('server.address') or 'localhost'}:{st.get_option('server.port')}"
+    print(f"Footnote: {scheme}://{address}", flush=True)
     try:
         yield
     finally:

@@ -458,7 +458,7 @@ class _EventStream(Response):
                 working.cancel()
 
     async def _reply(
-        self, arrivals: "asyncio.Queue[Event | Exception | None]", scope: Scope, receive: Receive, send: Send
+        self, arrivals: asyncio.Queue[Event | Exception | None], scope: Scope, receive: Receive, send: Send
     ) -> None:
         started = False
         while (arrival := await _next(arrivals)) is not None:
@@ -480,7 +480,7 @@ class _EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _next(arrivals: "asyncio.Queue[Event | Exception | None]") -> Event | Exception | None:
+async def _next(arrivals: asyncio.Queue[Event | Exception | None]) -> Event | Exception | None:
     try:
         return await asyncio.wait_for(arrivals.get(), _KEEP_ALIVE_SECONDS)
     except TimeoutError:
