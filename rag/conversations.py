@@ -1,7 +1,6 @@
 """Conversations and their messages, each answer with its frozen evidence."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import Row, delete, func, insert, select, update
@@ -92,13 +91,11 @@ class Conversations:
                 select(func.max(messages.c.ordinal)).where(messages.c.conversation_id == conversation_id)
             ).scalar_one()
             following = 0 if last is None else last + 1
-            lines: Sequence[tuple[Literal["user", "assistant"], str, MessageState]] = (
-                ("user", question, "complete"),
-                ("assistant", "", "writing"),
-            )
+            message_id = new_id()
+            lines = ((new_id(), "user", question, "complete"), (message_id, "assistant", "", "writing"))
             rows = [
                 {
-                    "id": new_id(),
+                    "id": line_id,
                     "conversation_id": conversation_id,
                     "ordinal": following + offset,
                     "role": role,
@@ -106,7 +103,7 @@ class Conversations:
                     "state": state,
                     "created_at": moment,
                 }
-                for offset, (role, text, state) in enumerate(lines)
+                for offset, (line_id, role, text, state) in enumerate(lines)
             ]
             connection.execute(insert(messages), rows)
             connection.execute(
@@ -114,7 +111,7 @@ class Conversations:
                 .where(conversations.c.id == conversation_id)
                 .values(title=found.title or _title(question), updated_at=moment)
             )
-        return Message(rows[1]["id"], conversation_id, "assistant", "", "writing", None, None, moment)
+        return Message(message_id, conversation_id, "assistant", "", "writing", None, None, moment)
 
     def save(
         self,

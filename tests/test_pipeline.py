@@ -1,0 +1,346 @@
+"""The pipeline over real files, a real catalogue and a real vector index; only the models are fakes."""
+
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from docx import Document as Word
+from fakes import BagOfWords, FirstSentences, Overlap, Speaker, quarters
+
+from rag import retrieval
+from rag.chroma import ChromaIndex
+from rag.conversations import Conversations
+from rag.database import Database
+from rag.domain import (
+    Answer,
+    Answered,
+    AnswerEvent,
+    Document,
+    Progress,
+    Refused,
+    Reranked,
+    Retrieved,
+    Searching,
+    TextDelta,
+    Turn,
+)
+from rag.errors import BadReply, NotFound, ProviderError, Stopped, WrongEmbeddingModel
+from rag.keywords import Keywords
+from rag.library import Library
+from rag.models import Models
+from rag.originals import Originals
+from rag.parsing.reader import Reader
+from rag.passages import Passages
+from rag.pipeline import REFUSAL, Pipeline
+from rag.prompts import NOT_IN_DOCUMENTS
+from rag.stopping import Stop
+from rag.stores import Stores
+from rag.vectors import EmbeddingTable
+
+HANDBOOK = {
+    "Leave": "Employees accrue 25 days of annual leave. Unused leave lapses in May.",
+    "Travel": "Receipts are required for every expense above 25 euros. Flights are booked in economy class.",
+    "Security": "Laptops are encrypted. Lost badges are reported to reception within an hour.",
+}
+
+
+def word_file(sections: dict[str, str]) -> BytesIO:
+    document = Word()
+    for heading, text in sections.items():
+        document.add_heading(heading, 1)
+        document.add_paragraph(text)
+    stream = BytesIO()
+    document.save(stream)
+    stream.seek(0)
+    return stream
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[Reader]:
+    opened = Reader(1)
+    yield opened
+    opened.close()
+
+
+class Desk:
+    """A data folder with one collection and a pipeline over it."""
+
+    def __init__(self, folder: Path, reader: Reader) -> None:
+        database = Database(folder / "catalogue.db")
+        originals = Originals(folder / "originals", 10_000_000)
+        keywords = Keywords(database)
+        self.stores = Stores(
+            database=database,
+            library=Library(database, originals, keywords),
+            originals=originals,
+            passages=Passages(database),
+            vectors=EmbeddingTable(database),
+            keywords=keywords,
+            conversations=Conversations(database),
+            index=ChromaIndex(folder / "chroma"),
+        )
+        self.stores.index.open()
+        self.library = self.stores.library
+        self.reader = reader
+        self.embedder: BagOfWords | None = BagOfWords()
+        self.reranker: Overlap | None = Overlap()
+        self.chat: Speaker | None = None
+        self.collection = self.library.create_collection("Policies", "fake:bag")
+
+    @property
+    def pipeline(self) -> Pipeline:
+        models = Models(self.embedder, self.reranker, self.chat, FirstSentences(), retrieval.STATIC, quarters)
+        return Pipeline(self.stores, self.reader, models)
+
+    def add(self, name: str, sections: dict[str, str]) -> Document:
+        return self.library.add(self.collection.id, name, word_file(sections)).document
+
+    def ingest(self) -> list[Progress]:
+        reported: list[Progress] = []
+        version = self.library.claim()
+        assert version is not None
+        self.pipeline.ingest(version, self.library.document_of(version), reported.append, Stop())
+        return reported
+
+    def events(self, question: str, history: Sequence[Turn] = ()) -> list[AnswerEvent]:
+        return list(self.pipeline.answer(question, history, self.collection.id, Stop()))
+
+    def answer(self, question: str, history: Sequence[Turn] = ()) -> Answer:
+        last = self.events(question, history)[-1]
+        assert isinstance(last, Answered)
+        return last.answer
+
+
+@pytest.fixture
+def desk(tmp_path: Path, reader: Reader) -> Iterator[Desk]:
+    opened = Desk(tmp_path, reader)
+    yield opened
+    opened.stores.index.close()
+    opened.stores.database.close()
+
+
+@pytest.fixture
+def handbook(desk: Desk) -> Desk:
+    desk.add("handbook.docx", HANDBOOK)
+    desk.ingest()
+    return desk
+
+
+# ------------------------------------------------------------------ documents
+
+
+def test_a_file_goes_through_every_stage_and_becomes_ready(desk: Desk) -> None:
+    """Each stage reports its last unit."""
+    document = desk.add("handbook.docx", HANDBOOK)
+    reported = desk.ingest()
+    assert list(dict.fromkeys(one.stage for one in reported)) == ["reading", "splitting", "embedding", "indexing"]
+    assert {(one.done, one.total) for one in reported if one.stage == "indexing"} == {(0, 3), (3, 3)}
+    newest = desk.library.document(document.id).newest
+    assert (newest.status, newest.chunks, newest.pages) == ("ready", 3, None)
+
+
+def test_models_see_the_document_and_the_section_of_a_passage(handbook: Desk) -> None:
+    """The name and the heading trail are embedded with the text."""
+    assert handbook.embedder is not None
+    assert any(text.startswith("handbook > Leave\n") for text in handbook.embedder.asked)
+
+
+def test_nothing_is_embedded_twice(handbook: Desk) -> None:
+    """The same text in another version costs nothing; only the new section is asked for."""
+    assert handbook.embedder is not None
+    handbook.embedder.asked.clear()
+    handbook.add("handbook.docx", HANDBOOK | {"Parking": "Spaces are given out by lot every quarter."})
+    handbook.ingest()
+    assert len(handbook.embedder.asked) == 1
+
+
+def test_a_failed_embedding_keeps_what_was_paid_for(desk: Desk) -> None:
+    """The next try asks only for the rest, and until then nothing is found."""
+    assert desk.embedder is not None
+    sections = {f"Section {number}": f"Rule {number} says something of its own." for number in range(10)}
+    document = desk.add("rules.docx", sections)
+    desk.embedder.fails_after = 8
+    with pytest.raises(ProviderError):
+        desk.ingest()
+    desk.library.failed(document.newest.id, "The embedding server is down.")
+    assert desk.answer("Which rule says something?").hits == ()
+    desk.embedder.fails_after = None
+    desk.embedder.asked.clear()
+    desk.library.retry(document.id)
+    desk.ingest()
+    assert len([text for text in desk.embedder.asked if "Rule" in text]) == 2
+
+
+def test_a_document_removed_while_it_is_indexed_is_never_published(desk: Desk) -> None:
+    """Its end is a clean error."""
+    document = desk.add("handbook.docx", HANDBOOK)
+    version = desk.library.claim()
+    assert version is not None
+    desk.library.remove(document.id)
+    with pytest.raises(NotFound):
+        desk.pipeline.ingest(version, document, lambda _: None, Stop())
+
+
+def test_a_stopped_ingestion_publishes_nothing(desk: Desk) -> None:
+    """A closing server leaves the document to the next one."""
+    stop = Stop()
+    document = desk.add("handbook.docx", HANDBOOK)
+    version = desk.library.claim()
+    assert version is not None
+
+    def stop_at_splitting(progress: Progress) -> None:
+        if progress.stage == "splitting":
+            stop.set()
+
+    with pytest.raises(Stopped):
+        desk.pipeline.ingest(version, document, stop_at_splitting, stop)
+    assert desk.answer("How many days of annual leave?").refused
+
+
+# ------------------------------------------------------------------ questions
+
+
+def test_an_answer_reports_its_steps_in_order(handbook: Desk) -> None:
+    """Searching, retrieved, reranked, text, answered."""
+    kinds = [type(event) for event in handbook.events("How many days of annual leave?")]
+    assert kinds[:3] == [Searching, Retrieved, Reranked]
+    assert set(kinds[3:-1]) == {TextDelta}
+    assert kinds[-1] is Answered
+
+
+def test_the_best_passage_comes_first_with_all_its_scores(handbook: Desk) -> None:
+    """Vector, keyword, fused and rerank scores stand side by side."""
+    best = handbook.answer("How many days of annual leave?").hits[0]
+    assert best.chunk.headings == ("Leave",)
+    assert (best.rank, best.fused_rank) == (1, 1)
+    assert best.relevance is not None and best.relevance > 0.5
+    assert None not in (best.similarity, best.bm25, best.fused)
+
+
+def test_a_written_answer_cites_the_sentence(handbook: Desk) -> None:
+    """From the model's source number to the very words of the file."""
+    handbook.chat = Speaker("You get 25 days of annual leave [1].")
+    answer = handbook.answer("How many days of annual leave?")
+    assert answer.text.strip() == "You get 25 days of annual leave [1]."
+    (citation,) = answer.citations
+    assert citation.chunk.text[citation.start : citation.end] == "Employees accrue 25 days of annual leave."
+    assert (citation.support, citation.document) == ("supported", "handbook.docx")
+    assert answer.usage.cost == 0.001
+
+
+def test_the_model_is_given_passages_that_pass_the_threshold_only(handbook: Desk) -> None:
+    """What is not relevant is not sent."""
+    handbook.chat = Speaker("25 days [1].")
+    handbook.answer("How many days of annual leave?")
+    sources = handbook.chat.heard[0][-1].content
+    assert "25 days of annual leave" in sources
+    assert "Lost badges" not in sources
+
+
+def test_extracts_answer_when_there_is_no_chat_model(handbook: Desk) -> None:
+    """Labelled as such, each with its citation."""
+    answer = handbook.answer("How many days of annual leave?")
+    assert answer.extracts
+    assert answer.text.endswith("[1]")
+    assert [one.number for one in answer.citations] == list(range(1, len(answer.citations) + 1))
+
+
+def test_a_question_about_something_else_is_refused_without_the_model(handbook: Desk) -> None:
+    """No passage passes, so nothing is sent; the closest passages are shown."""
+    handbook.chat = Speaker()
+    events = handbook.events("Who won the chess olympiad?")
+    assert handbook.chat.heard == []
+    refused = next(event for event in events if isinstance(event, Refused))
+    assert len(refused.closest) == 3
+    answer = handbook.answer("Who won the chess olympiad?")
+    assert (answer.refused, answer.text, answer.citations) == (True, REFUSAL, ())
+    assert {one.step for one in answer.dropped} == {"threshold"}
+
+
+def test_a_model_that_finds_nothing_in_the_sources_refuses(handbook: Desk) -> None:
+    """The agreed words become a refusal."""
+    handbook.chat = Speaker(NOT_IN_DOCUMENTS)
+    answer = handbook.answer("How many days of annual leave?")
+    assert (answer.refused, answer.text) == (True, REFUSAL)
+
+
+def test_a_failing_reranker_costs_the_order_not_the_answer(handbook: Desk) -> None:
+    """The reader is told, and no score refuses."""
+    assert handbook.reranker is not None
+    handbook.reranker.problem = BadReply("The reranker answered nonsense.")
+    answer = handbook.answer("How many days of annual leave?")
+    assert (answer.reranker, answer.bands, answer.refused) == (None, None, False)
+    assert answer.notices == (
+        "Reranking failed, so passages stand in the order they were found. The reranker answered nonsense.",
+    )
+    assert answer.hits[0].relevance is None and answer.hits[0].rank == 1
+
+
+def test_without_a_reranker_passages_stand_as_found(handbook: Desk) -> None:
+    """Reranking can be off, without any notice."""
+    handbook.reranker = None
+    answer = handbook.answer("How many days of annual leave?")
+    assert (answer.reranker, answer.notices) == (None, ())
+
+
+def test_a_follow_up_is_rewritten_by_the_model(handbook: Desk) -> None:
+    """What is searched is what the model made of it, and the reader can see it."""
+    history = [Turn("user", "How many days of leave?"), Turn("assistant", "25 days [1].")]
+    handbook.chat = Speaker("When does unused leave lapse?", "In May [1].")
+    assert handbook.answer("When does it lapse?", history).query == "When does unused leave lapse?"
+
+
+def test_a_follow_up_without_a_model_takes_the_question_before_along(handbook: Desk) -> None:
+    """The rule of local mode."""
+    history = [Turn("user", "How many days of leave?"), Turn("assistant", "25 days [1].")]
+    assert handbook.answer("When does it lapse?", history).query == "How many days of leave? When does it lapse?"
+
+
+def test_keywords_alone_still_answer(tmp_path: Path, reader: Reader) -> None:
+    """A platform without the local embedding model."""
+    desk = Desk(tmp_path, reader)
+    desk.embedder = None
+    desk.add("handbook.docx", HANDBOOK)
+    desk.ingest()
+    best = desk.answer("How many days of annual leave?").hits[0]
+    assert (best.chunk.headings, best.similarity) == (("Leave",), None)
+    desk.stores.index.close()
+
+
+def test_an_empty_collection_refuses(desk: Desk) -> None:
+    """Nothing to search is nothing found."""
+    assert desk.answer("How many days of annual leave?").refused
+
+
+def test_a_replaced_file_answers_with_its_new_text_only(handbook: Desk) -> None:
+    """The old version is gone from answers in the same step."""
+    handbook.add("handbook.docx", {"Leave": "Employees accrue 30 days of annual leave."})
+    handbook.ingest()
+    texts = [hit.chunk.text for hit in handbook.answer("How many days of annual leave?").hits]
+    assert any("30 days" in text for text in texts)
+    assert not any("25 days" in text for text in texts)
+
+
+# ------------------------------------------------------------------ another embedding model
+
+
+def test_another_embedding_model_is_refused_until_re_indexing(handbook: Desk) -> None:
+    """Vectors of two models are never compared."""
+    handbook.embedder = BagOfWords("fake:other")
+    with pytest.raises(WrongEmbeddingModel, match="fake:bag"):
+        handbook.answer("How many days of annual leave?")
+    handbook.library.begin_reindexing(handbook.collection.id, "fake:other")
+    meanwhile = handbook.answer("How many days of annual leave?")
+    assert meanwhile.hits[0].similarity is None and not meanwhile.refused
+    handbook.pipeline.reindex(handbook.collection.id, lambda _: None, Stop())
+    after = handbook.answer("How many days of annual leave?")
+    assert (after.embedding_model, after.hits[0].similarity is not None) == ("fake:other", True)
+
+
+def test_an_empty_collection_takes_the_configured_model_on(desk: Desk) -> None:
+    """There is nothing to re-index."""
+    desk.embedder = BagOfWords("fake:other")
+    desk.add("handbook.docx", HANDBOOK)
+    desk.ingest()
+    assert desk.library.collection(desk.collection.id).embedding_model == "fake:other"
