@@ -97,7 +97,7 @@ def _analyse(text: str) -> Iterator[tuple[Word, bool]]:
     capitals_tell = not text.isupper()
     for match in _TOKEN.finditer(text):
         for surface, offset in _split(match.group()):
-            folded = _fold(surface)
+            folded = _fold(surface) or surface
             stop = folded in STOP_WORDS and not (capitals_tell and len(surface) > 1 and surface.isupper())
             yield Word(surface, _stem(folded), match.start() + offset), stop
 
@@ -130,7 +130,8 @@ def _fold(surface: str) -> str:
         surface = "".join(filter(str.isalpha, surface))
     folded = unicodedata.normalize("NFKC", surface).casefold()
     bare = unicodedata.normalize("NFC", _DIACRITICS.sub("", unicodedata.normalize("NFD", folded)))
-    return _JOINT.sub("", bare)[:LONGEST_TERM]
+    # NFKC writes a few signs as several words; a term has no space, since the keyword index separates terms by them.
+    return "".join(_JOINT.sub("", bare).split())[:LONGEST_TERM]
 
 
 @lru_cache(maxsize=50_000)

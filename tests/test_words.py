@@ -107,6 +107,12 @@ def test_any_text_has_words_at_their_offsets(text: str) -> None:
     for word in words(text):
         assert text.startswith(word.surface, word.start)
         assert 0 < len(word.stem) <= LONGEST_TERM
+        assert len(word.stem.split()) == 1
+
+
+def test_a_term_has_no_space() -> None:
+    """A sign that stands for several words is still one term (the keyword index separates terms by spaces)."""
+    assert len(terms("ﷺ")[0].split()) == 1
 
 
 # ---------------------------------------------------------------- sentences

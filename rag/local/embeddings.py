@@ -1,0 +1,115 @@
+"""Vectors from a table of static word-piece vectors: no neural network, thousands of passages per second and core.
+
+The table and its tokenizer are two files inside the installed `wordllama` package. The package is located and never
+imported: importing it reconfigures the root logger, and its own loader asks the network for a file it has.
+"""
+
+import importlib.util
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy
+import safetensors.numpy
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from rag.interfaces import Vectors
+from rag.stopping import Stop
+
+MODEL = "local:wordllama-256"
+LONGEST_TEXT = 4000  # characters that are read of a text; the tokenizer's time grows faster than the text
+_NO_LENGTH = numpy.float32(1e-9)  # keeps zeros zero instead of dividing them by zero
+_BATCH = 512  # texts between two looks at `stop`
+
+logger = logging.getLogger(__name__)
+
+
+class StaticEmbedder:
+    """An Embedder whose vector of a text is the mean of its word pieces' vectors.
+
+    `table` has shape (pieces, dimension), in float16 as it is stored: half the memory, and means are summed in
+    float32. Nothing changes after construction, so any number of threads may use it.
+    """
+
+    def __init__(self, table: NDArray[numpy.floating], tokenizer: Tokenizer, model: str = MODEL) -> None:
+        self._table = table
+        self._tokenizer = tokenizer
+        self._model = model
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+
+    @property
+    def model(self) -> str:
+        """The identity recorded with every vector."""
+        return self._model
+
+    @property
+    def dimension(self) -> int:
+        """The length of a vector."""
+        return int(self._table.shape[1])
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        purpose: Literal["query", "document"],
+        stop: Stop,
+        received: Callable[[Sequence[int], Vectors], None] | None = None,
+    ) -> Vectors:
+        """One unit-length vector per text, in order; zeros for a text without pieces. Both purposes are one here.
+
+        `received(indexes, rows)` is called with each batch. Raises Stopped.
+        """
+        vectors = numpy.zeros((len(texts), self.dimension), numpy.float32)
+        for start in range(0, len(texts), _BATCH):
+            stop.check()
+            indexes = range(start, min(start + _BATCH, len(texts)))
+            rows = self._sums([texts[index][:LONGEST_TEXT] for index in indexes])
+            vectors[indexes.start : indexes.stop] = rows
+            if received is not None:
+                received(indexes, rows)
+        return vectors
+
+    def word_vectors(self, words: Sequence[str]) -> Vectors:
+        """One unit-length vector per word, shape (words, dimension); zeros for a word without pieces."""
+        return self._sums([word[:LONGEST_TEXT] for word in words])
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The number of word pieces of each text."""
+        # A text without end is counted in slices, since the tokenizer's time grows faster than the text.
+        slices = [
+            (index, text[start : start + LONGEST_TEXT])
+            for index, text in enumerate(texts)
+            for start in range(0, len(text), LONGEST_TEXT)
+        ]
+        counts = [0] * len(texts)
+        for (index, _), encoding in zip(slices, self._encode([piece for _, piece in slices]), strict=True):
+            counts[index] += len(encoding.ids)
+        return counts
+
+    def _encode(self, texts: list[str]) -> list[Encoding]:
+        return self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+
+    def _sums(self, texts: list[str]) -> Vectors:
+        """The sum of each text's piece vectors, brought to unit length (which makes it the mean as well)."""
+        sums = numpy.zeros((len(texts), self.dimension), numpy.float32)
+        for row, encoding in zip(sums, self._encode(texts), strict=True):
+            if encoding.ids:
+                numpy.add.reduce(self._table.take(encoding.ids, axis=0), axis=0, dtype=numpy.float32, out=row)
+        lengths = numpy.sqrt(numpy.square(sums).sum(axis=1, keepdims=True))
+        sums /= numpy.maximum(lengths, _NO_LENGTH)
+        return sums
+
+
+def load() -> StaticEmbedder | None:
+    """The embedder on the installed model files; None, with one warning in the log, where they are missing."""
+    package = importlib.util.find_spec("wordllama")
+    root = Path(package.origin).parent if package and package.origin else Path("wordllama")
+    weights = root / "weights" / "l2_supercat_256.safetensors"
+    tokenizer = root / "tokenizers" / "l2_supercat_tokenizer_config.json"
+    if not (weights.is_file() and tokenizer.is_file()):
+        logger.warning("The files of the local embedding model are not installed; only words are searched.")
+        return None
+    table = safetensors.numpy.load_file(weights)["embedding.weight"]
+    return StaticEmbedder(table, Tokenizer.from_file(str(tokenizer)))
