@@ -21,9 +21,9 @@ LINE_END_HYPHENS = "\ufffe\u00ad-\u2010"
 
 _BULLET = re.compile(r"[•●○◦▪■□▫‣⁃∙·►▶❖✓✔➢➔\uf06c\uf06e\uf076\uf0a7\uf0a8\uf0b7\uf0d8\uf0fc–—*-](?=\s)")
 _NUMBERED = re.compile(r"(?:\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\d{1,2}(?:\.\d{1,2}){1,3}\.?)(?=\s|$)")
+_MOST_HEADS = 40  # lines of column headings above a table
 _SENTENCE_END = re.compile(r"[.!?:;…。！？：；][\"'”’)\]]*$")
-_CURRENCY = frozenset("$€£¥₹(")
-_WORD = re.compile(r"[^\W\d_]+")
+_OPEN_END = re.compile(r"(?:,|\b(?:an?|and|as|at|by|for|from|in|of|on|or|that|the|to|which|with))$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Line:
     level: float
     size: float
     bold: bool
+    italic: bool = False
     angle: int = 0
     gaps: tuple[int, ...] = ()
 
@@ -55,6 +56,7 @@ class Draft:
     size: float
     bold: bool
     lines: int
+    left: float = 0.0
     centred: bool = False
     header_end: int = 0
 
@@ -124,6 +126,7 @@ def compose(lines: Sequence[Line], width: float, words: Words, number: int, labe
                 size=first.size,
                 bold=all(line.bold for line in group.lines),
                 lines=len(group.lines),
+                left=min(line.left for line in group.lines),
                 centred=abs(middle - width / 2) < 0.02 * width,
                 header_end=header_end,
             )
@@ -181,38 +184,42 @@ def _continues(block: Sequence[Line], line: Line, pitch: float, margin: float) -
     last = block[-1]
     if line.angle != last.angle:
         return False
-    if last.text[-1] in "\ufffe\u00ad":
-        return True
-    ended = bool(_SENTENCE_END.search(last.text))
     step = last.level - line.level
-    if abs(step) < 0.3 * line.size and line.left >= last.right - 0.2 * line.size:
-        return True  # the same line in two pieces
+    if last.text[-1] in "\ufffe\u00ad" or (abs(step) < 0.3 * line.size and line.left >= last.right - 0.2 * line.size):
+        return True  # a word goes on, or the same line comes in two pieces
+    ended = bool(_SENTENCE_END.search(last.text))
     if step < 0:
         return not ended and line.text[0].islower()  # the next column
-    if abs(line.size - last.size) > 0.08 * max(line.size, last.size) and (ended or last.bold != line.bold):
-        return False
-    if step > 1.3 * pitch * max(line.size, last.size):
-        return False
-    if step < 0.2 * line.size:
-        return False
-    if _BULLET.match(line.text):
-        return False
     first_word = len(line.text.split(maxsplit=1)[0]) * 0.5 * line.size
-    short = last.right + first_word + line.size < max(margin, *(each.right for each in block), line.right)
-    if last.bold != line.bold and (short or ended):
-        return False
-    if _NUMBERED.match(line.text) and (short or ended or last.text.endswith((",", " and", " or"))):
-        return False
-    if short and (ended or not line.text[0].islower()):
-        return ended is False and _same_left(block, line) and line.right > last.right and last.text[-1] == ","
-    indent = line.left - last.left
-    if len(block) > 1 and abs(indent) > 1.2 * line.size and ended:
-        return False
-    return not (indent > 1.2 * line.size and ended and not _is_item(block[0].text))
+    # A paragraph's first line may be set longer than the others, so it says nothing about their margin.
+    edge = max(each.right for each in block[1:]) if len(block) > 2 else margin
+    room = max(edge, line.right) - last.right
+    short = room > first_word + line.size and not _OPEN_END.search(last.text)
+    return not (
+        step > 1.3 * pitch * max(line.size, last.size)
+        or _set_anew(last, line, short or ended)
+        or _new_item(last, line, short or ended)
+        or (short and (ended or not line.text[0].islower()))
+        or (ended and _indented(block, line))
+    )
 
 
-def _same_left(block: Sequence[Line], line: Line) -> bool:
-    return abs(block[-1].left - line.left) < 0.5 * line.size
+def _set_anew(last: Line, line: Line, border: bool) -> bool:
+    """Whether the type changes where a paragraph may end."""
+    resized = abs(line.size - last.size) > 0.08 * max(line.size, last.size)
+    return border and (resized or last.bold != line.bold or last.italic != line.italic)
+
+
+def _new_item(last: Line, line: Line, border: bool) -> bool:
+    numbered = _NUMBERED.match(line.text) and (border or last.text.endswith((",", " and", " or")))
+    return bool(numbered or _BULLET.match(line.text))
+
+
+def _indented(block: Sequence[Line], line: Line) -> bool:
+    """Whether a line begins a paragraph by where it stands; the second line may hang or follow a first-line indent."""
+    indent = line.left - block[-1].left
+    limit = 1.2 * line.size
+    return abs(indent) > limit if len(block) > 1 else indent > limit and not _is_item(block[0].text)
 
 
 # ---------------------------------------------------------------- tables
@@ -237,7 +244,7 @@ def _tables(lines: Sequence[Line], pitch: float) -> list[tuple[int, int]]:
             end += 1
         if rows > 1:
             floor = ranges[-1][1] if ranges else 0
-            start = _header_start(lines, position, floor)
+            start = _header_start(lines, position, last, floor)
             ranges.append((start, last + 1))
         position = last + 1
     return ranges
@@ -252,23 +259,38 @@ def _near(lines: Sequence[Line], last: int, line: int, pitch: float) -> bool:
 
 def _label(lines: Sequence[Line], first: int, line: int) -> bool:
     """Whether a line without cells can be a row's label or a column's heading: shorter than the table is wide."""
-    table = lines[first]
-    return lines[line].right - lines[line].left < 0.6 * (table.right - table.left)
+    left, right = _extent(lines[first : line + 3])
+    return lines[line].right - lines[line].left < 0.6 * (right - left)
 
 
-def _header_start(lines: Sequence[Line], first: int, floor: int) -> int:
+def _extent(lines: Sequence[Line]) -> tuple[float, float]:
+    """Left and right end of rows with cells."""
+    rows = [line for line in lines if line.gaps]
+    return min(line.left for line in rows), max(line.right for line in rows)
+
+
+def _header_start(lines: Sequence[Line], first: int, last: int, floor: int) -> int:
     """Where the column headings above a table's first row begin: short lines standing over its later columns."""
-    table = lines[first]
-    edge = table.left + 0.3 * (table.right - table.left)
-    start = first
-    while start > floor and first - start < 12:
+    left, right = _extent(lines[first : last + 1])
+    edge = left + 0.3 * (right - left)
+    labels = first
+    while labels > floor and first - labels < 2 and _labels(lines[labels - 1], lines[labels]):
+        labels -= 1
+    start = labels
+    while start > floor and labels - start < _MOST_HEADS:
         above = lines[start - 1]
-        if above.gaps or above.left < edge or above.right > table.right + table.size or len(above.text) > 60:
+        if above.gaps or above.left < edge or above.right > right + above.size or len(above.text) > 60:
             break
         if abs(above.level - lines[start].level) > 4 * above.size:
             break
         start -= 1
-    return start
+    return start if start < labels else first
+
+
+def _labels(line: Line, below: Line) -> bool:
+    """Whether a line is the label of a group of rows ("Net sales:"), right above its first."""
+    step = line.level - below.level
+    return line.text.endswith(":") and len(line.text) < 60 and not line.gaps and 0 < step < 2 * line.size
 
 
 def _table(lines: Sequence[Line]) -> _Group:
@@ -317,7 +339,17 @@ def _cells(line: Line) -> list[Line]:
         piece = line.text[start:end].rstrip()
         if piece:
             cells.append(
-                Line(piece, line.start + start, line.left, line.right, line.level, line.size, line.bold, line.angle)
+                Line(
+                    piece,
+                    line.start + start,
+                    line.left,
+                    line.right,
+                    line.level,
+                    line.size,
+                    line.bold,
+                    line.italic,
+                    line.angle,
+                )
             )
     return cells
 

@@ -31,10 +31,12 @@ _VISUAL_LINE = re.compile(r"[^\r\n\ufffe]+\ufffe?")
 _WORD = re.compile(r"\S+")
 _BLANK = " \t\u00a0\u200b\u3000\x00\x02"
 _CELL_GAP = 1.2  # in multiples of the type size; the space between words of justified text stays well below
+_CELL_GAP_FIXED = 1.9  # in typewriter faces, whose single space is this much wider
 _BOLD_NAME = re.compile(rb"bold|black|heavy|semibold|demi", re.IGNORECASE)
-_FORCE_BOLD = 1 << 18
-_NOT_BEFORE_CELL = re.compile(r"(?:[$€£¥₹(]|US\$|[•●○◦▪■□–—*-]|\(?[\da-zA-Z]{1,4}[.)]|\d{1,2}(?:\.\d{1,2})+\.?)$")
-_NOT_A_CELL = frozenset(")%")
+_FORCE_BOLD, _ITALIC, _FIXED_PITCH = 1 << 18, 1 << 6, 1 << 0  # font descriptor flags
+_CURRENCY = frozenset(("$", "€", "£", "¥", "₹", "(", "US$"))
+_CLOSING = frozenset(")%")
+_MARKER = re.compile(r"(?:[•●○◦▪■□–—*-]|\(?[\da-zA-Z]{1,4}[.)]|\d{1,2}(?:\.\d{1,2})+\.?)$")
 _OUTLINE_ENTRIES = 5_000
 _PAGES_NAMED = 12  # page numbers spelled out in a warning
 
@@ -183,43 +185,52 @@ class _Probe:
         right = max(self._right(last, cosine, sine), left)
         if not all(map(math.isfinite, (left, level, right))):
             return None
-        bold = self._is_bold(start) and self._is_bold(last) and self._is_bold((start + last) // 2)
+        styles = [self._style(index) for index in (start, (start + last) // 2, last)]
+        bold, italic = (all(style) for style in zip(*styles, strict=True))
         piece = text[start:end]
         gaps: tuple[int, ...] = ()
         if angle == 0 and right - left > 0.6 * size * len(piece):
             gaps = self._gaps(piece, start, size)
-        return Line(piece, start, left, right, level, size, bold, angle, gaps)
+        return Line(piece, start, left, right, level, size, bold, italic, angle, gaps)
 
     def _right(self, index: int, cosine: float, sine: float) -> float:
         pdfium.FPDFText_GetCharBox(self._handle, index, *self._box_pointers)
         left, right, bottom, top = (number.value for number in self._box)
         return max(x * cosine + y * sine for x in (left, right) for y in (bottom, top))
 
-    def _is_bold(self, index: int) -> bool:
+    def _style(self, index: int) -> tuple[bool, bool]:
+        """Whether a character is bold, and whether it is italic."""
         length = pdfium.FPDFText_GetFontInfo(self._handle, index, self._name, 128, self._flags_pointer)
-        return bool(self._flags.value & _FORCE_BOLD or (0 < length <= 128 and _BOLD_NAME.search(self._name.value)))
+        flags = self._flags.value
+        bold = bool(flags & _FORCE_BOLD or (0 < length <= 128 and _BOLD_NAME.search(self._name.value)))
+        return bold, bool(flags & _ITALIC)
 
     def _gaps(self, piece: str, start: int, size: float) -> tuple[int, ...]:
         """Where the next cell begins: words far from the word before, but not the figure after a currency sign."""
         found: list[int] = []
+        far = size * (_CELL_GAP_FIXED if self._flags.value & _FIXED_PITCH else _CELL_GAP)
         end = math.inf
         before = ""
         left, right = self._box[0], self._box[1]
         for match in _WORD.finditer(piece):
             pdfium.FPDFText_GetCharBox(self._handle, start + match.start(), *self._box_pointers)
-            far = left.value - end > _CELL_GAP * size
-            word = match.group()
-            if (
-                far
-                and not (_NOT_BEFORE_CELL.match(before) and (not found or before in "$€£¥₹("))
-                and word[0] not in _NOT_A_CELL
-            ):
+            # Sums may stand closer together: "$ (12,758) $ 165,450".
+            enough = far / 2 if found and match.group() in _CURRENCY else far
+            if left.value - end > enough and _begins_cell(match.group(), before, bool(found)):
                 found.append(match.start())
             if match.end() - match.start() > 1:
                 pdfium.FPDFText_GetCharBox(self._handle, start + match.end() - 1, *self._box_pointers)
             end = right.value
-            before = word
+            before = match.group()
         return tuple(found)
+
+
+def _begins_cell(word: str, before: str, further: bool) -> bool:
+    """Whether a word far from the word before begins a cell: not the figure after a currency sign, nor what a list's
+    marker stands before (unless the line has cells already), nor a bracket that closes."""
+    if word[0] in _CLOSING or before in _CURRENCY:
+        return False
+    return further or not _MARKER.match(before)
 
 
 def _label(document: pypdfium2.PdfDocument, number: int) -> str:
@@ -281,13 +292,9 @@ def _with_pypdf(
     )
     with limits:
         try:
-            reader = pypdf.PdfReader(path)
-            if reader.is_encrypted and not reader.decrypt(""):
-                raise UnreadableDocument(PROTECTED)
+            reader = pypdf.PdfReader(path, password="")
             count = len(reader.pages)
-        except UnreadableDocument:
-            raise
-        except pypdf.errors.FileNotDecryptedError as error:
+        except (pypdf.errors.FileNotDecryptedError, pypdf.errors.WrongPasswordError) as error:
             raise UnreadableDocument(PROTECTED) from error
         except Exception as error:
             raise UnreadableDocument(problem) from error

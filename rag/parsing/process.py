@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import queue
 import subprocess
 import sys
@@ -23,7 +22,6 @@ _ROOT = Path(__file__).parents[2]
 _LONGEST_MESSAGE = 64 * 1024**2  # bytes of one line from the child; the largest honest page is far smaller
 _REQUESTS_PER_CHILD = 200  # then a fresh one: freed memory does not all go back to the system
 _LAST = frozenset({"end", "picture"})
-_KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH")
 
 
 class Child:
@@ -32,15 +30,13 @@ class Child:
     def __init__(self) -> None:
         if sys.platform == "win32":
             _log.warning("This platform has no memory limits: a hostile file may take more than its share.")
-        # Popen, never multiprocessing, whose start-up runs the main script again. The child sees none of the server's
-        # keys: it handles hostile files.
+        # Popen, never multiprocessing, whose start-up runs the main script again.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "rag.parsing.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=_ROOT,
-            env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
         )
         self.requests = 0
 

@@ -62,7 +62,7 @@ def source_ranges(runs: Sequence[Run], spans: Sequence[Sequence[int]]) -> list[t
 def _scale(sheet: pypdfium2.PdfPage, width: int) -> float:
     page_width, page_height = sheet.get_size()
     scale = float(min(width, _WIDEST)) / max(page_width, 1.0)
-    return min(scale, math.sqrt(_MOST_PIXELS / max(page_width * page_height, 1.0)))
+    return float(min(scale, math.sqrt(_MOST_PIXELS / max(page_width * page_height, 1.0))))
 
 
 def _boxes(

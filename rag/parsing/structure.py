@@ -12,7 +12,10 @@ Outline = Mapping[tuple[int, str], int]
 
 _LONGEST_HEADING = 150
 _MOST_WORDS = 20
-_LARGER = 1.15  # type this much larger than the body's is a heading's
+_LARGER = 1.15  # type more than this times as large as the body's is a heading's
+_INDENT = 6  # type sizes from the left margin; what stands further in, and not in the middle, heads a column
+_RARE = 0.3  # of the characters; where more are bold, bold is no sign of a heading
+_PAGE_OF_TEXT = 600  # characters; on pages with fewer the most common type size is no body's
 _DEEPEST = 6
 _RUNNING_PAGES = 3  # on how many pages something must repeat to be a running header or footer
 _EDGE_BLOCKS = 3
@@ -21,6 +24,11 @@ _KINDS = (
     (1, re.compile(r"(?:item|section|§)\s*\d", re.IGNORECASE)),
     (2, re.compile(r"note\s+\d", re.IGNORECASE)),
 )
+_FIGURES = re.compile(r"(?<!\d)\d{1,5}(?!\d)")
+_FOOTNOTE_SIGN = re.compile(r"\(\d\)")
+_ANYTHING = re.compile(r"[^\W_]")
+_LONGEST_SPECK = 200
+_DATE = re.compile(r"(?:[A-Z][a-z]{2,8}\.? \d{1,2}, \d{4}|\d{1,2}\.? [A-Z][a-z]{2,8} \d{4})")
 _DECIMAL = re.compile(r"(\d{1,2}(?:\.\d{1,2})*)\.?\s")
 
 
@@ -39,9 +47,9 @@ def blocks(pages: Sequence[Page], drafts: Sequence[Sequence[Draft]], outline: Ou
         (page, draft)
         for page, row in zip(pages, drafts, strict=True)
         for draft in row
-        if (page.number, draft.start) not in running
+        if (page.number, draft.start) not in running and not _speck(page.text[draft.start : draft.end])
     ]
-    styles = _Styles([draft for _, draft in kept])
+    styles = _Styles(kept)
     found: list[Block] = []
     trail: list[tuple[tuple[float, ...], str]] = []
     for page, draft in kept:
@@ -64,23 +72,44 @@ def blocks(pages: Sequence[Page], drafts: Sequence[Sequence[Draft]], outline: Ou
     return tuple(found)
 
 
+def _speck(text: str) -> bool:
+    """Whether a block is no more than a mark: a rule, a lone "®", footnote signs that lost their place."""
+    return len(text) < _LONGEST_SPECK and not _ANYTHING.search(_FOOTNOTE_SIGN.sub("", text))
+
+
 # ---------------------------------------------------------------- headings
 
 
 class _Styles:
-    """What is usual in this document: the body's type size, and whether bold type still means anything."""
+    """What is usual in this document and on its pages: the body's type size, and whether bold type means anything."""
 
-    def __init__(self, drafts: Sequence[Draft]) -> None:
+    def __init__(self, drafts: Sequence[tuple[Page, Draft]]) -> None:
         sizes: Counter[float] = Counter()
+        by_page: defaultdict[int, Counter[float]] = defaultdict(Counter)
+        lefts: defaultdict[int, list[float]] = defaultdict(list)
         bold = total = 0
-        for draft in drafts:
+        for page, draft in drafts:
             length = draft.end - draft.start
             if draft.kind != "table":
                 sizes[round(draft.size * 2) / 2] += length
+            by_page[page.number][draft.size] += length
+            lefts[page.number].append(draft.left)
             total += length
             bold += length if draft.bold else 0
-        self.body = sizes.most_common(1)[0][0] if sizes else 0.0
-        self.bold_is_rare = bold < 0.3 * total
+        self.bold_is_rare = bold < _RARE * total
+        self._lefts = {number: min(found) for number, found in lefts.items()}
+        self._body = sizes.most_common(1)[0][0] if sizes else 0.0
+        self._pages = {
+            number: found.most_common(1)[0][0] for number, found in by_page.items() if found.total() > _PAGE_OF_TEXT
+        }
+
+    def relative_size(self, page: int, draft: Draft) -> float:
+        """The block's type size, 1.0 for the body's. Some printers shrink single pages, so the page's own counts."""
+        return round(draft.size / max(self._pages.get(page, self._body), 0.1), 1)
+
+    def left(self, page: int) -> float:
+        """The left margin of a page's text."""
+        return self._lefts[page]
 
 
 def _heading(text: str, page: int, draft: Draft, styles: _Styles, outline: Outline) -> tuple[float, ...] | None:
@@ -90,21 +119,24 @@ def _heading(text: str, page: int, draft: Draft, styles: _Styles, outline: Outli
     level = outline.get((page, comparable(text)))
     if level is not None:
         return (float(level),)
-    if not _worded_like_heading(text):
+    if not (_worded_like_heading(text) and _set_like_heading(text, page, draft, styles)):
         return None
-    larger = draft.size >= _LARGER * styles.body
-    bold = draft.bold and styles.bold_is_rare and draft.size >= 0.95 * styles.body
-    if not (larger or bold):
-        return None
-    if draft.kind == "list" and not bold and not _DECIMAL.match(text):
-        return None
-    depth = float(outline_depth(outline)) if outline else 0.0
-    return (depth + 1, -round(draft.size), *_numbering(text), 0.0 if text.isupper() else 1.0)
+    size = styles.relative_size(page, draft)
+    return (_deepest(outline) + 1, -size if size > _LARGER else -1.0, *_numbering(text), 0.0 if text.isupper() else 1.0)
 
 
-def outline_depth(outline: Outline) -> int:
+def _set_like_heading(text: str, page: int, draft: Draft, styles: _Styles) -> bool:
+    if not (draft.centred or draft.left < styles.left(page) + _INDENT * draft.size):
+        return False
+    if draft.kind == "list" and not (draft.bold or _DECIMAL.match(text)):
+        return False
+    size = styles.relative_size(page, draft)
+    return size > _LARGER or (draft.bold and styles.bold_is_rare and size >= 1)
+
+
+def _deepest(outline: Outline) -> float:
     """The level of the innermost entry: what type alone shows to be a heading stands below the outline's."""
-    return max(outline.values(), default=0)
+    return float(max(outline.values(), default=0))
 
 
 def _numbering(text: str) -> tuple[float, float]:
@@ -122,29 +154,46 @@ def _worded_like_heading(text: str) -> bool:
         return False
     if text[-1] in ".,;:" and not re.fullmatch(r"(?:item|part|section|article|note)\s+\w+\.", text, re.IGNORECASE):
         return False
-    return not (text[0].islower() or text[0] in "([*☐☒")
+    return not (text[0].islower() or text[0] in "([*☐☒" or _DATE.fullmatch(text))
 
 
 # ---------------------------------------------------------------- running headers and footers
 
 
 def _running(pages: Sequence[Page], drafts: Sequence[Sequence[Draft]]) -> set[tuple[int, int]]:
-    """(page number, start) of blocks at a page's edge that say the same elsewhere, figures aside."""
-    seen: defaultdict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+    """(page number, start) of blocks that repeat at the edges of pages.
+
+    They say the same, or the same but for a figure that grows with the page number, at the same height or as the
+    outermost block ("Chapter 2", "Chapter 3" do not: their figures do not keep pace with the pages).
+    """
+    seen: defaultdict[tuple[object, ...], set[tuple[int, int]]] = defaultdict(set)
     for page, row in zip(pages, drafts, strict=True):
-        for draft in _edges(row):
-            if draft.kind == "table" or draft.end - draft.start > _LONGEST_HEADING:
+        for draft, places in _edges(row):
+            text = page.text[draft.start : draft.end].casefold()
+            if draft.kind == "table" or len(text) > _LONGEST_HEADING:
                 continue
-            words = re.sub(r"[\divxlc]+(?=\W*$)|\d+", "#", page.text[draft.start : draft.end].casefold())
-            for height in {int(draft.level // 4), int((draft.level + 2) // 4)}:
-                seen[words, height].append((page.number, draft.start))
+            readings = {(text, 0)} | {
+                (text[: number.start()] + "#" + text[number.end() :], int(number.group()) - page.number)
+                for number in _FIGURES.finditer(text)
+            }
+            for place in places:
+                for reading in readings:
+                    seen[(*reading, place)].add((page.number, draft.start))
     return {
         place for places in seen.values() if len({number for number, _ in places}) >= _RUNNING_PAGES for place in places
     }
 
 
-def _edges(row: Sequence[Draft]) -> Iterator[Draft]:
-    """The highest and lowest blocks of a page, wherever they come in reading order."""
+def _edges(row: Sequence[Draft]) -> Iterator[tuple[Draft, set[object]]]:
+    """The highest and lowest blocks of a page, wherever they come in reading order, and names for where they stand."""
     by_height = sorted(row, key=lambda draft: -draft.level)
-    yield from by_height[:_EDGE_BLOCKS]
-    yield from by_height[max(_EDGE_BLOCKS, len(by_height) - _EDGE_BLOCKS) :]
+    for rank, draft in enumerate(by_height):
+        from_bottom = len(by_height) - 1 - rank
+        if min(rank, from_bottom) < _EDGE_BLOCKS:
+            # Two rasters, half a step apart: what differs by a point is the same height in one of them.
+            places: set[object] = {("height", draft.level // 4), ("height and a half", (draft.level + 2) // 4)}
+            if rank == 0:
+                places.add("top")
+            if from_bottom == 0:
+                places.add("bottom")
+            yield draft, places
