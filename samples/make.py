@@ -175,7 +175,6 @@ class Pdf(BaseDocTemplate):
 
     def beforeDocument(self) -> None:  # noqa: N802 (reportlab's name)
         """Forget what the run before this one counted (the contents need several runs)."""
-        self.chapter = ""
         self.headings = 0
 
     def label(self, page: int) -> str:
@@ -196,8 +195,6 @@ class Pdf(BaseDocTemplate):
             self.canv.bookmarkPage(key)
             self.canv.addOutlineEntry(text, key, level - 1, closed=level > 1)
             self.notify("TOCEntry", (level - 1, text, self.page, key))
-            if level == 1:
-                self.chapter = text
 
     def _cover(self, canvas: Canvas, _: BaseDocTemplate) -> None:
         canvas.setFillColor(ACCENT)
@@ -214,8 +211,8 @@ class Pdf(BaseDocTemplate):
         canvas.setFont("Helvetica", 8)
         canvas.setFillColor(INK)
         canvas.setStrokeColor(RULE)
-        canvas.drawString(MARGIN, A4[1] - 17 * mm, f"{self.about['company']} · {self.about['title']}")
-        canvas.drawRightString(A4[0] - MARGIN, A4[1] - 17 * mm, self.chapter)
+        canvas.drawString(MARGIN, A4[1] - 17 * mm, self.about["company"])
+        canvas.drawRightString(A4[0] - MARGIN, A4[1] - 17 * mm, self.about["title"])
         canvas.line(MARGIN, A4[1] - 19 * mm, A4[0] - MARGIN, A4[1] - 19 * mm)
         canvas.drawRightString(A4[0] - MARGIN, 14 * mm, self.label(self.page))
         canvas.drawString(MARGIN, 14 * mm, self.about["subtitle"])
