@@ -46,6 +46,14 @@ def test_the_readme_has_the_two_commands() -> None:
     assert "\npip install -r requirements-dev.txt && pytest\n" in text("README.md")
 
 
+def test_the_architecture_names_every_module() -> None:
+    """Whoever meets a module or package of the engine finds it on the map."""
+    modules = {f"`{path.stem}`" for path in (ROOT / "rag").glob("*.py") if path.stem != "__init__"}
+    packages = {f"`{path.parent.name}/`" for path in (ROOT / "rag").glob("*/__init__.py")}
+    named = set(re.findall(r"`[a-z_]+/?`", text("ARCHITECTURE.md")))
+    assert modules | packages <= named
+
+
 def test_streamlit_and_footnote_have_the_same_upload_limit() -> None:
     """A file is not refused by one after the other has let it in."""
     limit = tomllib.loads(text(".streamlit/config.toml"))["server"]["maxUploadSize"]
