@@ -1,0 +1,317 @@
+"""Kill a process that fills, replaces and erases, again and again, and see whether anything is ever lost or doubled.
+
+    python -m benchmarks.kills [trials] [seed]
+
+Each trial starts a worker on the same data folder, which first recovers and checks every promise of the stores, then
+works at random until it is killed with -9 at a random moment. Vectors are made up from the text's hash.
+"""
+
+import hashlib
+import io
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from rag import preflight, recovery
+from rag.chroma import ChromaIndex
+from rag.conversations import Conversations
+from rag.database import Database
+from rag.domain import Block, Chunk, Document, Page, Parsed, Span, Version
+from rag.interfaces import Vectors
+from rag.keywords import Keywords
+from rag.library import Library
+from rag.originals import Originals
+from rag.passages import Passages
+from rag.stores import Stores
+from rag.vectors import EmbeddingTable, text_hash
+
+MODEL = "made-up"
+DIMENSION = 48
+NAMES = [f"document-{number}.pdf" for number in range(24)]
+_ROWS_AT_ONCE = 100
+
+
+def open_stores(folder: Path) -> Stores:
+    """Everything in a data folder, with the vector index still closed."""
+    database = Database(folder / "footnote.db")
+    originals = Originals(folder / "originals", 1_000_000)
+    keywords = Keywords(database)
+    return Stores(
+        database=database,
+        library=Library(database, originals, keywords),
+        originals=originals,
+        passages=Passages(database),
+        vectors=EmbeddingTable(database),
+        keywords=keywords,
+        conversations=Conversations(database),
+        index=ChromaIndex(folder / "chroma"),
+    )
+
+
+def vector_of(text: str) -> Vectors:
+    """A unit vector that depends on the text alone."""
+    seed = int.from_bytes(text_hash(text)[:8], "little")
+    row = numpy.random.default_rng(seed).standard_normal(DIMENSION).astype(numpy.float32)
+    return row / numpy.linalg.norm(row)
+
+
+def content_of(name: str, edition: int) -> bytes:
+    """The bytes of a made-up file."""
+    return f"%PDF-1.7 {name} {edition}".encode()
+
+
+def split(content: bytes, version: Version) -> tuple[Parsed, list[Chunk]]:
+    """The made-up passages of a file: 20 to 60, each with a word of its own and one that all have."""
+    digest = hashlib.sha256(content).hexdigest()[:10]
+    count = 20 + int(digest, 16) % 41
+    texts = [f"Passage word{digest}x{ordinal} of something" for ordinal in range(count)]
+    whole = "\n\n".join(texts)
+    blocks, chunks, start = [], [], 0
+    for ordinal, text in enumerate(texts):
+        end = start + len(text)
+        blocks.append(Block("paragraph", text, 1, start, end, ()))
+        span = Span(0, 1, "1", start, end)
+        identity = f"{version.id}x{ordinal}"
+        chunks.append(Chunk(identity, version.document_id, version.id, ordinal, text, 1, 1, (), (span,)))
+        start = end + 2
+    return Parsed((Page(1, "1", whole, None),), tuple(blocks), True, "", ()), chunks
+
+
+def ingest(stores: Stores, version: Version) -> None:
+    """Index one claimed version in the order the pipeline does."""
+    library = stores.library
+    collection = library.collection(library.document_of(version).collection_id)
+    parsed, chunks = split(stores.originals.path(version.sha256).read_bytes(), version)
+    hashes = [text_hash(chunk.text) for chunk in chunks]
+    stores.passages.save(version.id, parsed, chunks, hashes)
+    rows = numpy.stack([vector_of(chunk.text) for chunk in chunks])
+    stores.vectors.put(MODEL, hashes, rows)
+    stores.index.create(collection.index, MODEL, DIMENSION)
+    for first in range(0, len(chunks), _ROWS_AT_ONCE):
+        ids = [chunk.id for chunk in chunks[first : first + _ROWS_AT_ONCE]]
+        stores.index.upsert(collection.index, ids, rows[first : first + _ROWS_AT_ONCE])
+    library.set_dimension(collection.id, DIMENSION)
+    library.publish(version.id)
+
+
+def ingest_queued(stores: Stores) -> None:
+    """Work the queue off."""
+    while (version := stores.library.claim()) is not None:
+        ingest(stores, version)
+
+
+# ---------------------------------------------------------------- the promises
+
+
+def broken_promises(stores: Stores, acknowledged: Mapping[str, str | None]) -> list[str]:
+    """What is wrong after recovery, in words; nothing when all is well.
+
+    `acknowledged` gives the SHA-256 of what was last acknowledged under each name, None for a removed document. A name
+    that was being changed at the kill is missing from it.
+    """
+    found = []
+    for collection in stores.library.collections():
+        found += _disagreements(stores, collection.id)
+        documents = {document.name: document for document in stores.library.documents(collection.id)}
+        found += _losses(documents, acknowledged)
+        for document in documents.values():
+            content = stores.originals.path(document.newest.sha256)
+            if hashlib.sha256(content.read_bytes()).hexdigest() != document.newest.sha256:
+                found.append(f"{document.name}: its file is damaged")
+    if stores.library.activity().working:
+        found.append("something is still marked as worked on")
+    if preflight.remove_orphans(stores.index.folder):
+        found.append("files of a dropped index are left")
+    return found
+
+
+def _losses(documents: Mapping[str, Document], acknowledged: Mapping[str, str | None]) -> list[str]:
+    found = []
+    for name, sha256 in acknowledged.items():
+        document = documents.get(name)
+        if sha256 is None and document is not None:
+            found.append(f"{name} came back after its removal")
+        if sha256 is not None and (document is None or document.current is None or document.current.sha256 != sha256):
+            found.append(f"{name} was ready and is lost")
+    return found
+
+
+def _disagreements(stores: Stores, collection_id: str) -> list[str]:
+    collection = stores.library.collection(collection_id)
+    published = stores.passages.published(collection_id)
+    ids = {chunk.id for chunk, _ in published}
+    in_index = stores.index.ids(collection.index) if collection.dimension else frozenset()
+    found = []
+    if ids != in_index:
+        found.append(f"{len(ids)} chunks are published, {len(in_index)} are in the vector index")
+    if ids != stores.keywords.chunk_ids(collection_id):
+        found.append(f"{len(ids)} chunks are published, others can be found by words")
+    statistics = stores.keywords.statistics(collection_id, "something")
+    if {statistics.chunks, statistics.frequencies["someth"]} != {len(ids)}:
+        found.append(f"{len(ids)} chunks are published, the statistics say {statistics}")
+    for chunk, _ in published[::17]:
+        nearest = stores.index.search(collection.index, vector_of(chunk.text), 1)
+        if not nearest or nearest[0][0] != chunk.id or nearest[0][1] < 0.999:
+            found.append(f"chunk {chunk.id} does not find itself by its vector")
+        by_word = stores.keywords.search(collection_id, chunk.text.split()[1], 1)
+        if not by_word or by_word[0][0] != chunk.id:
+            found.append(f"chunk {chunk.id} does not find itself by its word")
+    return found
+
+
+# ---------------------------------------------------------------- the worker, in a process of its own
+
+
+def work(folder: Path, seed: int, acknowledged: Mapping[str, str | None], for_ever: bool) -> None:
+    """Recover, check, then work at random until killed, saying on standard output what is done."""
+    stores = open_stores(folder)
+    rebuilt: list[int] = []
+    started = time.monotonic()
+    recovery.recover(stores, lambda done, _total: rebuilt.append(done))
+    seconds = time.monotonic() - started
+    known = stores.library.collection_named("Team") or stores.library.create_collection("Team", MODEL)
+    _say(
+        {
+            "broken": broken_promises(stores, acknowledged),
+            "chunks": len(stores.passages.published_ids(known.id)),
+            "written": rebuilt[-1] if rebuilt else 0,
+            "generation": known.generation,
+            "seconds": round(seconds, 2),
+        }
+    )
+    ingest_queued(stores)
+    stores.library.erase(stores.index)
+    _say({"settled": {one.name: one.newest.sha256 for one in stores.library.documents(known.id)}})
+    chance = random.Random(seed)
+    edition = seed * 100_000
+    while for_ever:
+        edition += 1
+        _change(stores, known.id, chance, edition)
+
+
+def _change(stores: Stores, collection_id: str, chance: random.Random, edition: int) -> None:
+    name = chance.choice(NAMES)
+    here = {document.name: document for document in stores.library.documents(collection_id)}
+    _say({"begin": name})
+    if name in here and chance.random() < 0.3:
+        stores.library.remove(here[name].id)
+        stores.library.erase(stores.index)
+        _say({"done": name, "sha256": None})
+        return
+    content = content_of(name, edition)
+    stores.library.add(collection_id, name, io.BytesIO(content))
+    ingest_queued(stores)
+    stores.library.erase(stores.index)
+    _say({"done": name, "sha256": hashlib.sha256(content).hexdigest()})
+
+
+def _say(line: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+# ---------------------------------------------------------------- the one who kills
+
+
+class Trials:
+    """A data folder that workers fill until they are killed, and what they had acknowledged by then."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._folder = folder
+        self._chance = random.Random(seed)
+        self._seed = seed
+        self.acknowledged: dict[str, str | None] = {}
+
+    def run(self, shortest: float, longest: float) -> dict[str, Any]:
+        """Start a worker, kill it that many seconds after it began to work; what it had found at its start."""
+        self._seed += 1
+        worker = self._start(for_ever=True)
+        # A timer rather than a sleep here, because lines must be read until the very moment.
+        assert worker.stdout is not None
+        report = self._read_report(worker)
+        timer = threading.Timer(self._chance.uniform(shortest, longest), worker.kill)
+        timer.start()
+        for line in worker.stdout:
+            self._take(line)
+        timer.cancel()
+        self._end(worker)
+        return report
+
+    def check(self) -> dict[str, Any]:
+        """Start a worker that only recovers, checks and settles; what it found."""
+        worker = self._start(for_ever=False)
+        report = self._read_report(worker)
+        assert worker.stdout is not None
+        for line in worker.stdout:
+            self._take(line)
+        self._end(worker)
+        return report
+
+    def _start(self, for_ever: bool) -> "subprocess.Popen[str]":
+        arguments = [str(self._folder), str(self._seed), json.dumps(self.acknowledged), str(int(for_ever))]
+        return subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.kills", "work", *arguments],
+            cwd=Path(__file__).parent.parent,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def _read_report(self, worker: "subprocess.Popen[str]") -> dict[str, Any]:
+        assert worker.stdout is not None
+        line = worker.stdout.readline()
+        if not line:
+            self._end(worker)
+            return {"broken": [f"the worker ended with {worker.returncode}"]}
+        report: dict[str, Any] = json.loads(line)
+        return report
+
+    def _take(self, line: str) -> None:
+        if not line.endswith("\n"):
+            return  # cut by the kill
+        said = json.loads(line)
+        if "settled" in said:
+            self.acknowledged = dict.fromkeys(NAMES) | said["settled"]
+        elif "begin" in said:
+            self.acknowledged.pop(said["begin"], None)
+        else:
+            self.acknowledged[said["done"]] = said["sha256"]
+
+    def _end(self, worker: "subprocess.Popen[str]") -> None:
+        worker.wait()
+        if worker.stdout is not None:
+            worker.stdout.close()
+
+
+def main(trials: int, seed: int) -> int:
+    """Run the trials and print a table; the number of broken promises."""
+    broken = rebuilt = 0
+    generation = 0
+    with tempfile.TemporaryDirectory() as folder:
+        series = Trials(Path(folder), seed)
+        print("trial | chunks | written at start | generation | recovery s | broken")
+        for trial in range(trials + 1):
+            report = series.run(0.0, 2.0) if trial < trials else series.check()
+            broken += len(report["broken"])
+            rebuilt += report.get("generation", generation) > generation > 0
+            generation = report.get("generation", generation)
+            values = [report.get(key, "") for key in ("chunks", "written", "generation", "seconds")]
+            print(" | ".join(map(str, [trial, *values, "; ".join(report["broken"]) or "-"])), flush=True)
+    print(f"{trials} kills, {rebuilt} indexes rebuilt, {broken} broken promises")
+    return broken
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["work"]:
+        work(Path(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]), sys.argv[5] == "1")
+    else:
+        numbers = [int(argument) for argument in sys.argv[1:]]
+        sys.exit(main(*(numbers + [20, 1][len(numbers) :])) > 0)
