@@ -160,9 +160,9 @@ def _pitch(lines: Sequence[Line]) -> float:
 
 
 def _right_margin(lines: Sequence[Line]) -> float:
-    """Where long lines end: the third quarter of the right ends of lines of running text."""
+    """Where long lines end: the third quarter of the right ends of lines of running text, or else the longest line."""
     ends = sorted(line.right for line in lines if len(line.text) > 40 and not line.gaps)
-    return ends[len(ends) * 3 // 4] if ends else 0.0
+    return ends[len(ends) * 3 // 4] if ends else max((line.right for line in lines), default=0.0)
 
 
 def _paragraphs(lines: Sequence[Line], pitch: float, margin: float) -> list[_Group]:
@@ -274,7 +274,7 @@ def _header_start(lines: Sequence[Line], first: int, last: int, floor: int) -> i
     left, right = _extent(lines[first : last + 1])
     edge = left + 0.3 * (right - left)
     labels = first
-    while labels > floor and first - labels < 2 and _labels(lines[labels - 1], lines[labels]):
+    while labels > floor and first - labels < 3 and _labels(lines[labels - 1], lines[labels], edge):
         labels -= 1
     start = labels
     while start > floor and labels - start < _MOST_HEADS:
@@ -287,16 +287,17 @@ def _header_start(lines: Sequence[Line], first: int, last: int, floor: int) -> i
     return start if start < labels else first
 
 
-def _labels(line: Line, below: Line) -> bool:
-    """Whether a line is the label of a group of rows ("Net sales:"), right above its first."""
+def _labels(line: Line, below: Line, edge: float) -> bool:
+    """Whether a line may be the label of a group of rows ("Net sales:"), right above its first."""
     step = line.level - below.level
-    return line.text.endswith(":") and len(line.text) < 60 and not line.gaps and 0 < step < 2 * line.size
+    return line.left < edge and len(line.text) < 60 and not line.gaps and 0 < step < 3 * line.size
 
 
 def _table(lines: Sequence[Line]) -> _Group:
     """Rows of cells of lines. Lines stacked under one another, as in column headings, are one cell."""
     rows: list[list[list[Line]]] = []
     previous: Line | None = None
+    left = min(line.left for line in lines)
     top = 0.0  # level of the row's highest line
     for line in lines:
         cells = [[cell] for cell in _cells(line)]
@@ -307,7 +308,7 @@ def _table(lines: Sequence[Line]) -> _Group:
             else:
                 rows.append(cells)
                 top = line.level
-        elif _stacked(previous, line):
+        elif line.left > left + line.size and _stacked(previous, line):
             rows[-1][-1].append(line)
         elif line.left > previous.right and top + 0.5 * line.size >= line.level >= previous.level - 0.3 * line.size:
             rows[-1].append([line])
@@ -319,15 +320,12 @@ def _table(lines: Sequence[Line]) -> _Group:
 
 
 def _stacked(above: Line, below: Line) -> bool:
-    step = above.level - below.level
     middle = (below.left + below.right) / 2
-    centre = (above.left + above.right) / 2
+    aligned = min(abs(above.left - below.left), abs(above.right - below.right)) < below.size
     return (
         not above.gaps
-        and 0 < step < 1.8 * below.size
-        and (above.left <= middle <= above.right)
-        and (below.left <= centre <= below.right or above.left <= below.left)
-        and abs(middle - centre) < 2 * below.size
+        and 0 < above.level - below.level < 1.8 * below.size
+        and (aligned or above.left <= middle <= above.right)
     )
 
 

@@ -25,9 +25,14 @@ from rag.parsing.layout import Draft, Line, Words, compose
 
 PROTECTED = "This PDF needs a password. Remove the password and upload it again."
 DAMAGED = "This PDF is damaged and cannot be read. Printing it to a new PDF often helps."
-NO_TEXT = "This PDF has no text, only pictures of pages (a scan). Run text recognition (OCR) on it and upload it again."
+NO_TEXT = (
+    "This PDF has no text that can be read: its pages are pictures (a scan) or blank. "
+    "Run text recognition (OCR) on it and upload it again."
+)
+NO_PAGES = "This PDF has no pages."
 
 _VISUAL_LINE = re.compile(r"[^\r\n\ufffe]+\ufffe?")
+_RULE = re.compile(r"[-_=*~.]{3,}")  # a line drawn with signs
 _WORD = re.compile(r"\S+")
 _BLANK = " \t\u00a0\u200b\u3000\x00\x02"
 _CELL_GAP = 1.2  # in multiples of the type size; the space between words of justified text stays well below
@@ -35,6 +40,7 @@ _CELL_GAP_FIXED = 1.9  # in typewriter faces, whose single space is this much wi
 _BOLD_NAME = re.compile(rb"bold|black|heavy|semibold|demi", re.IGNORECASE)
 _FORCE_BOLD, _ITALIC, _FIXED_PITCH = 1 << 18, 1 << 6, 1 << 0  # font descriptor flags
 _CURRENCY = frozenset(("$", "€", "£", "¥", "₹", "(", "US$"))
+_ENDS_OF_SUMS = frozenset("0123456789)%—")
 _CLOSING = frozenset(")%")
 _MARKER = re.compile(r"(?:[•●○◦▪■□–—*-]|\(?[\da-zA-Z]{1,4}[.)]|\d{1,2}(?:\.\d{1,2})+\.?)$")
 _OUTLINE_ENTRIES = 5_000
@@ -77,7 +83,7 @@ def _with_pdfium(path: Path, begin: Callable[[int], None], page: Callable[[Page]
     with document:
         budget.pages(count)
         if count == 0:
-            raise _SecondTry("This PDF has no pages.")
+            raise _SecondTry(NO_PAGES)
         words = Words()
         pages: list[Page] = []
         drafts: list[list[Draft]] = []
@@ -149,7 +155,8 @@ def _visual_lines(text: str) -> Iterator[tuple[int, int]]:
             start += 1
         while end > start and text[end - 1] in _BLANK:
             end -= 1
-        if start < end and (text[start:end].isascii() or clean.clean(text[start:end])):
+        piece = text[start:end]
+        if piece and (piece.isascii() or clean.clean(piece)) and not _RULE.fullmatch(piece):
             yield start, end
 
 
@@ -189,7 +196,9 @@ class _Probe:
         bold, italic = (all(style) for style in zip(*styles, strict=True))
         piece = text[start:end]
         gaps: tuple[int, ...] = ()
-        if angle == 0 and right - left > 0.6 * size * len(piece):
+        # Looking for gaps costs most, so only where the line is wider than its words make it; sums are worth a try.
+        wide = 0.45 if piece[-1] in _ENDS_OF_SUMS else 0.6
+        if angle == 0 and right - left > wide * size * len(piece):
             gaps = self._gaps(piece, start, size)
         return Line(piece, start, left, right, level, size, bold, italic, angle, gaps)
 
@@ -292,15 +301,17 @@ def _with_pypdf(
     )
     with limits:
         try:
-            reader = pypdf.PdfReader(path, password="")
+            reader = pypdf.PdfReader(path)
+            if reader.is_encrypted:
+                reader.decrypt("")  # many files are encrypted against changes only; a wrong guess shows just below
             count = len(reader.pages)
-        except (pypdf.errors.FileNotDecryptedError, pypdf.errors.WrongPasswordError) as error:
+        except pypdf.errors.FileNotDecryptedError as error:
             raise UnreadableDocument(PROTECTED) from error
         except Exception as error:
             raise UnreadableDocument(problem) from error
         budget.pages(count)
         if count == 0:
-            raise UnreadableDocument("This PDF has no pages.")
+            raise UnreadableDocument(NO_PAGES)
         pages: list[Page] = []
         drafts: list[list[Draft]] = []
         empty: list[int] = []

@@ -28,7 +28,10 @@ _FIGURES = re.compile(r"(?<!\d)\d{1,5}(?!\d)")
 _FOOTNOTE_SIGN = re.compile(r"\(\d\)")
 _ANYTHING = re.compile(r"[^\W_]")
 _LONGEST_SPECK = 200
-_DATE = re.compile(r"(?:[A-Z][a-z]{2,8}\.? \d{1,2}, \d{4}|\d{1,2}\.? [A-Z][a-z]{2,8} \d{4})")
+_FIGURED = re.compile(  # what heads a column or belongs in a row: an amount, a date alone, two years
+    r"[$€£] ?\(?\d|\b(?:19|20)\d\d\b.*\b(?:19|20)\d\d\b"
+    r"|^(?:[A-Z][a-z]{2,8}\.? \d{1,2}, \d{4}|\d{1,2}\.? [A-Z][a-z]{2,8} \d{4})$"
+)
 _DECIMAL = re.compile(r"(\d{1,2}(?:\.\d{1,2})*)\.?\s")
 
 
@@ -47,7 +50,7 @@ def blocks(pages: Sequence[Page], drafts: Sequence[Sequence[Draft]], outline: Ou
         (page, draft)
         for page, row in zip(pages, drafts, strict=True)
         for draft in row
-        if (page.number, draft.start) not in running and not _speck(page.text[draft.start : draft.end])
+        if (page.number, draft.start) not in running and not _speck(page.text[draft.start : draft.end], draft)
     ]
     styles = _Styles(kept)
     found: list[Block] = []
@@ -72,9 +75,10 @@ def blocks(pages: Sequence[Page], drafts: Sequence[Sequence[Draft]], outline: Ou
     return tuple(found)
 
 
-def _speck(text: str) -> bool:
-    """Whether a block is no more than a mark: a rule, a lone "®", footnote signs that lost their place."""
-    return len(text) < _LONGEST_SPECK and not _ANYTHING.search(_FOOTNOTE_SIGN.sub("", text))
+def _speck(text: str, draft: Draft) -> bool:
+    """Whether a block is no more than a mark: a lone "®", footnote signs that lost their place, a page number."""
+    page_number = draft.centred and text.isdigit() and len(text) < 4
+    return page_number or (len(text) < _LONGEST_SPECK and not _ANYTHING.search(_FOOTNOTE_SIGN.sub("", text)))
 
 
 # ---------------------------------------------------------------- headings
@@ -86,6 +90,7 @@ class _Styles:
     def __init__(self, drafts: Sequence[tuple[Page, Draft]]) -> None:
         sizes: Counter[float] = Counter()
         by_page: defaultdict[int, Counter[float]] = defaultdict(Counter)
+        self._levels: defaultdict[int, list[float]] = defaultdict(list)
         lefts: defaultdict[int, list[float]] = defaultdict(list)
         bold = total = 0
         for page, draft in drafts:
@@ -94,6 +99,7 @@ class _Styles:
                 sizes[round(draft.size * 2) / 2] += length
             by_page[page.number][draft.size] += length
             lefts[page.number].append(draft.left)
+            self._levels[page.number].append(draft.level)
             total += length
             bold += length if draft.bold else 0
         self.bold_is_rare = bold < _RARE * total
@@ -104,8 +110,14 @@ class _Styles:
         }
 
     def relative_size(self, page: int, draft: Draft) -> float:
-        """The block's type size, 1.0 for the body's. Some printers shrink single pages, so the page's own counts."""
-        return round(draft.size / max(self._pages.get(page, self._body), 0.1), 1)
+        """The block's type size, 1.0 for the body's. Printers shrink single pages: then the page's own body counts."""
+        if draft.size >= self._body:
+            return round(draft.size / max(self._body, 0.1), 1)
+        return min(1.0, round(draft.size / self._pages.get(page, self._body), 1))
+
+    def stands_alone(self, page: int, draft: Draft) -> bool:
+        """Whether no other block begins beside this one, as the headings of other columns do."""
+        return sum(abs(level - draft.level) < 0.6 * draft.size for level in self._levels[page]) == 1
 
     def left(self, page: int) -> float:
         """The left margin of a page's text."""
@@ -126,12 +138,15 @@ def _heading(text: str, page: int, draft: Draft, styles: _Styles, outline: Outli
 
 
 def _set_like_heading(text: str, page: int, draft: Draft, styles: _Styles) -> bool:
+    if not styles.stands_alone(page, draft):
+        return False
     if not (draft.centred or draft.left < styles.left(page) + _INDENT * draft.size):
         return False
     if draft.kind == "list" and not (draft.bold or _DECIMAL.match(text)):
         return False
     size = styles.relative_size(page, draft)
-    return size > _LARGER or (draft.bold and styles.bold_is_rare and size >= 1)
+    named = (draft.centred or text.isupper()) and any(pattern.match(text) for _, pattern in _KINDS)
+    return size > _LARGER or (size >= 1 and (named or (draft.bold and styles.bold_is_rare)))
 
 
 def _deepest(outline: Outline) -> float:
@@ -150,11 +165,11 @@ def _numbering(text: str) -> tuple[float, float]:
 def _worded_like_heading(text: str) -> bool:
     letters = sum(character.isalpha() for character in text)
     visible = sum(not character.isspace() for character in text)
-    if letters < 3 or letters < 0.5 * visible or len(text.split()) > _MOST_WORDS:
+    if letters < 4 or letters < 0.5 * visible or len(text.split()) > _MOST_WORDS:
         return False
     if text[-1] in ".,;:" and not re.fullmatch(r"(?:item|part|section|article|note)\s+\w+\.", text, re.IGNORECASE):
         return False
-    return not (text[0].islower() or text[0] in "([*☐☒" or _DATE.fullmatch(text))
+    return not (text[0].islower() or text[0] in "([*☐☒$" or text.count("(") != text.count(")") or _FIGURED.search(text))
 
 
 # ---------------------------------------------------------------- running headers and footers
