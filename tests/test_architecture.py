@@ -24,6 +24,7 @@ LEVELS = {
         "interfaces",
         "keywords",
         "library",
+        "links",
         "local",
         "lock",
         "models",
@@ -41,7 +42,7 @@ LEVELS = {
     ),
     2: ("search", "writing", "pipeline"),
     3: ("chat", "indexing", "recovery"),
-    4: ("services", "api"),
+    4: ("services", "replies", "api"),
     5: ("pages", "app"),
 }
 LEVEL_OF = {name: level for level, names in LEVELS.items() for name in names}
@@ -52,12 +53,12 @@ HOMES = {
     "docx": {"rag.parsing.docx"},
     "filelock": {"rag.lock"},
     "httpx": {"rag.openrouter"},
-    "itsdangerous": {"rag.api"},
+    "itsdangerous": {"rag.links"},
     "lxml": {"rag.parsing.docx"},
-    "PIL": {"rag.pictures"},
+    "PIL": {"rag.parsing.render"},
     "pydantic_settings": {"rag.settings"},
     "pypdf": {"rag.parsing.pdf"},
-    "pypdfium2": {"rag.parsing.pdf", "rag.pictures"},
+    "pypdfium2": {"rag.parsing.pdf", "rag.parsing.render"},
     "safetensors": {"rag.local.embeddings"},
     "sqlalchemy": STORES,
     "starlette": {"rag.api", "app"},
@@ -65,7 +66,7 @@ HOMES = {
     "streamlit": {"pages", "app"},
     "tokenizers": {"rag.local.embeddings"},
 }
-MAY_START_THREADS = {"rag.chat", "rag.indexing", "rag.services", "rag.openrouter", "rag.parsing.reader"}
+MAY_START_THREADS = {"rag.chat", "rag.indexing", "rag.services", "rag.openrouter", "rag.parsing"}
 
 
 def module_name(path: Path) -> str:
