@@ -9,6 +9,7 @@ import base64
 import json
 import random
 import socket
+import ssl
 import struct
 import threading
 from collections import deque
@@ -37,6 +38,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else every reply in two writes waits 40 ms for the client's acknowledgement
     server: "_Listener"
     body: Any
 
@@ -132,12 +134,14 @@ class OpenRouterServer:
 
 
 @contextmanager
-def serving() -> Iterator[OpenRouterServer]:
-    """A server on a free port of this machine."""
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[OpenRouterServer]:
+    """A server on a free port of this machine, over TLS when it is given what to show."""
     host = OpenRouterServer()
     listener = _Listener(("127.0.0.1", 0), Handler)
     listener.openrouter = host
-    host.url = f"http://127.0.0.1:{listener.server_port}/api/v1"
+    if tls:
+        listener.socket = tls.wrap_socket(listener.socket, server_side=True)
+    host.url = f"{'https' if tls else 'http'}://127.0.0.1:{listener.server_port}/api/v1"
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -156,6 +156,22 @@ def test_content_may_be_parts_or_nothing(host: OpenRouterServer, chat: OpenRoute
     assert Heard(chat).texts == ["a", "b"]
 
 
+def test_an_emoji_cut_in_two_is_joined(host: OpenRouterServer, chat: OpenRouterChat) -> None:
+    """And half of one, which nothing could store, becomes the replacement character."""
+    cut = [
+        b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % text
+        for text in (b"a\\ud83d", b"\\ude00b", b"\\ude00")
+    ]
+    host.always = streams(*cut, STOP, DONE)
+    assert Heard(chat).texts == ["a", "\U0001f600b", "\ufffd"]
+
+
+def test_any_other_finish_reason_is_a_whole_answer(host: OpenRouterServer, chat: OpenRouterChat) -> None:
+    """Compatible servers have their own words for it."""
+    host.always = streams(event(chunk("Yes.", "eos_token")))
+    assert Heard(chat).complete
+
+
 def test_a_server_that_does_not_stream_is_understood(host: OpenRouterServer, chat: OpenRouterChat) -> None:
     """The whole answer is one piece."""
     message = {"role": "assistant", "content": "All at once."}

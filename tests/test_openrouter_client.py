@@ -308,6 +308,12 @@ def test_no_log_line_holds_the_key_or_the_text(
     assert KEY not in caplog.text and "confidential" not in caplog.text
 
 
+def test_what_the_provider_behind_said_is_quoted_too(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """ "Provider returned error" alone helps nobody."""
+    error = failing(host, connect(), fails(400, "Provider returned error", metadata={"raw": "too many images"}))
+    assert "“Provider returned error: too many images”" in str(error)
+
+
 # ---------------------------------------------------------------- retries
 
 

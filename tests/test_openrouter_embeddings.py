@@ -175,7 +175,7 @@ def test_a_question_does_not_wait_behind_an_upload(host: OpenRouterServer, embed
 # ---------------------------------------------------------------- failures
 
 
-@pytest.mark.parametrize("status", [400, 413])
+@pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_refused_batch_is_halved(host: OpenRouterServer, embedder: OpenRouterEmbedder, status: int) -> None:
     """Until the server takes it; no vector is lost."""
     texts = texts_of(40)
@@ -192,6 +192,14 @@ def test_a_refused_batch_is_halved(host: OpenRouterServer, embedder: OpenRouterE
     numpy.testing.assert_allclose(embedder.embed(texts, "document", Stop(), kept), expected(texts), rtol=1e-6)
     assert len(kept.rows) == 40
     assert sizes(host) == [10, 10, 10, 10, 20, 20, 40]
+
+
+def test_the_size_that_was_accepted_is_kept(host: OpenRouterServer, embedder: OpenRouterEmbedder) -> None:
+    """Only the requests that were under way when the first was refused are refused as well."""
+    host.max_inputs = 10
+    embedder.embed(texts_of(2000), "document", Stop())
+    assert sum(size > 10 for size in sizes(host)) <= 8 + 16 + 32 + 64
+    assert sum(size for size in sizes(host) if size <= 10) == 2000
 
 
 def test_a_single_refused_text_is_said(host: OpenRouterServer, embedder: OpenRouterEmbedder) -> None:

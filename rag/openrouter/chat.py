@@ -9,7 +9,9 @@ from rag.openrouter.failures import Purpose
 from rag.openrouter.usage import usage_in
 from rag.stopping import Stop
 
+_CUT_SHORT = frozenset({"length", "max_tokens", "content_filter", "error"})
 _TEMPERATURE = 0.2  # close to the sources and nearly repeatable; at 0 small models tend to repeat themselves
+_LONGEST_NAME = 200
 
 
 class OpenRouterChat:
@@ -42,19 +44,20 @@ class OpenRouterChat:
             patience=QUESTION_PATIENCE,
         )
         model, usage, reason, done = self._model, Usage(), None, False
+        half = ""
         for event in self._client.events(call, stop):
             if event is DONE:
                 done = True
                 break
-            if isinstance(name := event.get("model"), str) and name:
-                model = name
+            if isinstance(name := event.get("model"), str) and name.isprintable():
+                model = name[:_LONGEST_NAME]
             usage = usage_in(event) or usage
             choice = _first_choice(event)
-            if text := _text(choice):
+            text, half = _whole_characters(half + _text(choice))
+            if text:
                 yield TextDelta(text)
-            reason = choice.get("finish_reason") or reason
-        complete = reason in ("stop", "tool_calls") if reason else done
-        yield Finished(model=model, usage=usage, complete=complete)
+            reason = str(choice.get("finish_reason") or "") or reason
+        yield Finished(model=model, usage=usage, complete=reason not in _CUT_SHORT if reason else done)
 
 
 def _first_choice(event: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -72,3 +75,13 @@ def _text(choice: Mapping[str, Any]) -> str:
     parts = content if isinstance(content, list) else []
     texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def _whole_characters(text: str) -> tuple[str, str]:
+    """The text with its surrogate pairs joined, and a first half at its end that waits for its second.
+
+    Servers cut between the two halves of an emoji written as JSON escapes; a lone half can be neither stored nor sent.
+    """
+    half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+    whole = text.removesuffix(half) if half else text
+    return whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"), half

@@ -179,7 +179,7 @@ class Client:
                     if event.strip() == "[DONE]":
                         yield DONE
                         return
-                    payload = failures.parsed(event.encode())
+                    payload = failures.parsed(event)
                     self._raise_failure(response, payload, call)
                     if not isinstance(payload, dict):
                         raise self._nonsense(call)

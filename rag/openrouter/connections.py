@@ -73,21 +73,29 @@ class Transport(httpx.HTTPTransport):
 
     def __init__(self, url: httpx.URL, idle_connections: int) -> None:
         # HTTPTransport offers no way to give its pool another network backend, so the pool is made here instead.
-        proxies = {} if urllib.request.proxy_bypass(url.host) else urllib.request.getproxies()
-        proxy = proxies.get(url.scheme) or proxies.get("all")
+        proxy = _proxy_for(url)
         pool: dict[str, Any] = {
-            "ssl_context": httpx.create_ssl_context(),
+            "ssl_context": httpx.create_ssl_context() if url.scheme == "https" else None,
             "max_connections": None,  # callers bound themselves; a question never queues behind an upload
             "max_keepalive_connections": idle_connections,
             "keepalive_expiry": 30.0,
             "network_backend": _Backend(),
         }
-        if proxy and proxy.startswith("http"):
-            address = httpx.Proxy(proxy)
-            pool |= {"proxy_url": str(address.url), "proxy_auth": address.raw_auth}
-            self._pool = httpcore.HTTPProxy(**pool)
+        if proxy:
+            self._pool = httpcore.HTTPProxy(**pool, proxy_url=str(proxy.url), proxy_auth=proxy.raw_auth)
         else:
             self._pool = httpcore.ConnectionPool(**pool)
+
+
+def _proxy_for(url: httpx.URL) -> httpx.Proxy | None:
+    """The HTTP proxy that this machine is set up to use for a server, None for servers on the machine itself."""
+    if url.host in ("localhost", "127.0.0.1", "::1") or urllib.request.proxy_bypass(url.host):
+        return None
+    proxies = urllib.request.getproxies()
+    address = proxies.get(url.scheme) or proxies.get("all") or ""
+    if address and "://" not in address:
+        address = f"http://{address}"
+    return httpx.Proxy(address) if address.startswith(("http://", "https://")) else None
 
 
 class _Backend(httpcore.NetworkBackend):

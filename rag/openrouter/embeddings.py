@@ -20,7 +20,7 @@ _BATCH_TEXTS = 96
 _BATCH_TOKENS = 16_000
 _BYTES_PER_TOKEN = 4  # of UTF-8: right for English, and close for scripts of two or three bytes a character
 _IN_FLIGHT = 8
-_TOO_MUCH = (400, 413)  # what servers answer to too many texts, too many tokens or too many bytes at once
+_TOO_MUCH = (400, 413, 422)  # what servers answer to too many texts, too many tokens or too many bytes at once
 
 Received = Callable[[Sequence[int], Vectors], None]
 
@@ -65,9 +65,13 @@ class OpenRouterEmbedder:
         waiting = deque(_batches(texts))
         flying: dict[Future[Vectors], list[int]] = {}
         failure: FootnoteError | None = None
+        most = _BATCH_TEXTS
         while flying or (waiting and not failure):
             while waiting and not failure and len(flying) < _IN_FLIGHT:
                 batch = waiting.popleft()
+                if len(batch) > most:
+                    waiting.appendleft(batch[most:])
+                    batch = batch[:most]
                 batch_texts = [texts[index] for index in batch]
                 flying[self._pools[purpose].submit(self._request, batch_texts, patience, stop)] = batch
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
@@ -80,8 +84,8 @@ class OpenRouterEmbedder:
                         raise self._unusable("vectors of different lengths")
                 except FootnoteError as error:
                     if len(batch) > 1 and isinstance(error, InputRejected) and error.status in _TOO_MUCH:
-                        middle = len(batch) // 2
-                        waiting.extendleft((batch[middle:], batch[:middle]))
+                        most = min(most, len(batch) // 2)
+                        waiting.appendleft(batch)
                     else:
                         failure = failure or error
                     continue

@@ -95,7 +95,7 @@ def error_in(payload: object) -> Mapping[str, Any] | None:
     return None
 
 
-def parsed(body: bytes) -> object:
+def parsed(body: bytes | str) -> object:
     """The JSON of a reply, None when it is none (a proxy's HTML, a cut reply)."""
     try:
         return json.loads(body)
@@ -167,7 +167,10 @@ def failure(
     sentence = sentence.format(
         host=server.host, status=status, name=purpose.name, model=purpose.model, setting=purpose.setting
     )
-    return kind(sentence + _said(str(details.get("message") or ""), server), status=status, retry_after=wait)
+    # "Provider returned error" alone helps nobody; what the provider returned is in the metadata.
+    words = (details.get("message"), _mapping(details.get("metadata")).get("raw"))
+    said = _said(": ".join(word for word in words if isinstance(word, str) and word), server)
+    return kind(sentence + said, status=status, retry_after=wait)
 
 
 def _special(status: int, error: Mapping[str, Any] | None, server: Server) -> Meaning | None:

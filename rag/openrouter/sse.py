@@ -13,7 +13,7 @@ class Decoder:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
         self._data: list[bytes] = []
         self._after_return = False
         self._started = False
@@ -31,7 +31,11 @@ class Decoder:
         if not data:
             return []
         self._after_return = data.endswith(b"\r")
-        *lines, self._rest = _LINE_END.split(self._rest + data)
+        *lines, tail = _LINE_END.split(data)
+        if lines:
+            lines[0] = bytes(self._rest) + lines[0]
+            self._rest.clear()
+        self._rest += tail
         events = []
         for line in lines:
             if not self._started:

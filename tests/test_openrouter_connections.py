@@ -1,0 +1,113 @@
+"""rag.openrouter.connections: encrypted connections and handshakes that never end."""
+
+import datetime
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import SecretStr
+
+from rag.errors import ProviderDown, Stopped
+from rag.openrouter.client import Call, Client
+from rag.openrouter.failures import Purpose
+from rag.stopping import Stop
+from tests.openrouter_server import KEY, OpenRouterServer, serving, stalls
+
+CALL = Call("/embeddings", {"model": "m", "input": ["text"]}, Purpose("embedding", "m", "SETTING"), patience=0.0)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that signs itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "footnote test")])
+    now = datetime.datetime.now(datetime.UTC)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        # Python 3.13 verifies strictly and asks for these two.
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + built.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@pytest.fixture
+def host(certificate: Path) -> Iterator[OpenRouterServer]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with serving(context) as server:
+        yield server
+
+
+def test_an_encrypted_call_is_answered_and_stopped(
+    host: OpenRouterServer, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A silent server is left at once over TLS too, and the connection closed."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    client = Client(host.url, SecretStr(KEY))
+    assert client.post(CALL, Stop(), dict)["object"] == "list"
+    host.always = stalls
+    stop = Stop()
+
+    def run() -> None:
+        host.wait_for_requests(2)
+        stop.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    with pytest.raises(Stopped):
+        client.post(CALL, stop, dict)
+    thread.join()
+    client.close()
+    assert host.disconnected.wait(5)
+
+
+def test_a_certificate_that_cannot_be_verified_is_said(host: OpenRouterServer) -> None:
+    """The key is not sent."""
+    client = Client(host.url, SecretStr(KEY))
+    with pytest.raises(ProviderDown, match="certificate of 127"):
+        client.post(CALL, Stop(), dict)
+    client.close()
+    assert not host.requests
+
+
+def test_a_stop_does_not_wait_for_a_handshake() -> None:
+    """A host that accepts a connection and never says a word is left at once."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = Client(f"https://127.0.0.1:{listener.getsockname()[1]}/v1", None, connect_timeout=30.0)
+        stop = Stop()
+        accepted: list[socket.socket] = []
+
+        def run() -> None:
+            accepted.append(listener.accept()[0])
+            accepted[0].recv(1)  # the handshake has begun
+            stop.set()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        with pytest.raises(Stopped):
+            client.post(CALL, stop, dict)
+        thread.join()
+        accepted[0].close()
+        client.close()
