@@ -53,7 +53,7 @@ def open_stores(folder: Path) -> Stores:
         vectors=EmbeddingTable(database),
         keywords=keywords,
         conversations=Conversations(database),
-        index=ChromaIndex(folder / "chroma"),
+        index=ChromaIndex(folder / "chroma", synced_every=50),  # often, because that is when a kill can tear its files
     )
 
 
@@ -112,7 +112,7 @@ def ingest_queued(stores: Stores) -> None:
 # ---------------------------------------------------------------- the promises
 
 
-def broken_promises(stores: Stores, acknowledged: Mapping[str, str | None]) -> list[str]:
+def broken_promises(stores: Stores, acknowledged: Mapping[str, str | None], kept: Mapping[str, str]) -> list[str]:
     """What is wrong after recovery, in words; nothing when all is well.
 
     `acknowledged` gives the SHA-256 of what was last acknowledged under each name, None for a removed document. A name
@@ -123,6 +123,9 @@ def broken_promises(stores: Stores, acknowledged: Mapping[str, str | None]) -> l
         found += _disagreements(stores, collection.id)
         documents = {document.name: document for document in stores.library.documents(collection.id)}
         found += _losses(documents, acknowledged)
+        for name, sha256 in kept.items():
+            if name not in documents or documents[name].newest.sha256 != sha256:
+                found.append(f"{name} was taken in and is lost")
         for document in documents.values():
             content = stores.originals.path(document.newest.sha256)
             if hashlib.sha256(content.read_bytes()).hexdigest() != document.newest.sha256:
@@ -171,7 +174,7 @@ def _disagreements(stores: Stores, collection_id: str) -> list[str]:
 # ---------------------------------------------------------------- the worker, in a process of its own
 
 
-def work(folder: Path, seed: int, acknowledged: Mapping[str, str | None], for_ever: bool) -> None:
+def work(folder: Path, seed: int, told: Mapping[str, Any], for_ever: bool) -> None:
     """Recover, check, then work at random until killed, saying on standard output what is done."""
     stores = open_stores(folder)
     rebuilt: list[int] = []
@@ -181,7 +184,7 @@ def work(folder: Path, seed: int, acknowledged: Mapping[str, str | None], for_ev
     known = stores.library.collection_named("Team") or stores.library.create_collection("Team", MODEL)
     _say(
         {
-            "broken": broken_promises(stores, acknowledged),
+            "broken": broken_promises(stores, told["acknowledged"], told["kept"]),
             "chunks": len(stores.passages.published_ids(known.id)),
             "written": rebuilt[-1] if rebuilt else 0,
             "generation": known.generation,
@@ -209,6 +212,7 @@ def _change(stores: Stores, collection_id: str, chance: random.Random, edition: 
         return
     content = content_of(name, edition)
     stores.library.add(collection_id, name, io.BytesIO(content))
+    _say({"kept": name, "sha256": hashlib.sha256(content).hexdigest()})
     ingest_queued(stores)
     stores.library.erase(stores.index)
     _say({"done": name, "sha256": hashlib.sha256(content).hexdigest()})
@@ -229,7 +233,8 @@ class Trials:
         self._folder = folder
         self._chance = random.Random(seed)
         self._seed = seed
-        self.acknowledged: dict[str, str | None] = {}
+        self._acknowledged: dict[str, str | None] = {}
+        self._kept: dict[str, str] = {}
 
     def run(self, shortest: float, longest: float) -> dict[str, Any]:
         """Start a worker, kill it that many seconds after it began to work; what it had found at its start."""
@@ -257,7 +262,12 @@ class Trials:
         return report
 
     def _start(self, for_ever: bool) -> "subprocess.Popen[str]":
-        arguments = [str(self._folder), str(self._seed), json.dumps(self.acknowledged), str(int(for_ever))]
+        arguments = [
+            str(self._folder),
+            str(self._seed),
+            json.dumps({"acknowledged": self._acknowledged, "kept": self._kept}),
+            str(int(for_ever)),
+        ]
         return subprocess.Popen(
             [sys.executable, "-m", "benchmarks.kills", "work", *arguments],
             cwd=Path(__file__).parent.parent,
@@ -279,11 +289,15 @@ class Trials:
             return  # cut by the kill
         said = json.loads(line)
         if "settled" in said:
-            self.acknowledged = dict.fromkeys(NAMES) | said["settled"]
+            self._acknowledged = dict.fromkeys(NAMES) | said["settled"]
+            self._kept.clear()
         elif "begin" in said:
-            self.acknowledged.pop(said["begin"], None)
+            self._acknowledged.pop(said["begin"], None)
+        elif "kept" in said:
+            self._kept[said["kept"]] = said["sha256"]
         else:
-            self.acknowledged[said["done"]] = said["sha256"]
+            self._kept.pop(said["done"], None)
+            self._acknowledged[said["done"]] = said["sha256"]
 
     def _end(self, worker: "subprocess.Popen[str]") -> None:
         worker.wait()

@@ -34,10 +34,14 @@ _HNSW: "CreateHNSWConfiguration" = {"space": "cosine", "max_neighbors": 32, "ef_
 
 
 class ChromaIndex:
-    """A VectorIndex in a folder. Raises FootnoteError when Chroma fails."""
+    """A VectorIndex in a folder; new indexes write their files after every `synced_every` changes.
 
-    def __init__(self, folder: Path) -> None:
+    Raises FootnoteError when Chroma fails.
+    """
+
+    def __init__(self, folder: Path, synced_every: int = 1000) -> None:
         self.folder = folder
+        self._hnsw: CreateHNSWConfiguration = {**_HNSW, "sync_threshold": synced_every}
         self._client: Client | None = None
         self._known: dict[str, Collection] = {}
         self._lock = threading.Lock()
@@ -78,7 +82,7 @@ class ChromaIndex:
                 self._known[index] = self._opened().create_collection(
                     index,
                     embedding_function=None,
-                    configuration={"hnsw": _HNSW},
+                    configuration={"hnsw": self._hnsw},
                     metadata={"embedding_model": model, "dimension": dimension, "schema": _SCHEMA},
                 )
                 return

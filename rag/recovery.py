@@ -66,7 +66,7 @@ def _remove_damaged(folder: Path) -> frozenset[str]:
         return frozenset()
     damaged = [segment for segment in segments if segment.problem is not None]
     for segment in damaged:
-        logger.warning("Start: vector index %s is damaged and built anew: %s", segment.index, segment.problem)
+        logger.warning("Start: vector index %s is built anew: %s", segment.index, segment.problem)
         shutil.rmtree(segment.folder, ignore_errors=True)
     return frozenset(segment.index for segment in damaged)
 
