@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-KEY = "sk-or-test-0123456789"
+KEY = "test-key-0123456789"
 DONE = b"data: [DONE]\n\n"
 
 Json = Mapping[str, Any]

@@ -1,6 +1,7 @@
 """rag.openrouter.client, connections and failures: over real sockets, against the strict server."""
 
 import email.utils
+import gzip
 import logging
 import threading
 import time
@@ -272,6 +273,13 @@ def test_a_200_that_is_no_json_object_is_a_bad_reply(
     assert len(host.requests) == 3
 
 
+def test_a_reply_without_end_is_cut_short(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """Also when it is small until it is unpacked: memory is bounded whatever the server sends."""
+    bomb = gzip.compress(b'"' + bytes(65 * 1024 * 1024), compresslevel=1)
+    error = failing(host, connect(), lambda handler: handler.send(200, bomb, Content_Encoding="gzip"))
+    assert isinstance(error, BadReply) and "far more than was asked for" in str(error)
+
+
 def test_the_servers_words_are_quoted_shortened_and_clean(
     host: OpenRouterServer, connect: Callable[..., Client]
 ) -> None:
@@ -282,7 +290,7 @@ def test_the_servers_words_are_quoted_shortened_and_clean(
     assert len(quoted) == 200 and quoted.endswith("…")
 
 
-@pytest.mark.parametrize("echo", [KEY, "sk-or-t************6789", "sk-proj-abcdefgh"])
+@pytest.mark.parametrize("echo", [KEY, "sk-or-v1-t************6789", "sk-proj-abcdefgh"])
 def test_the_key_is_never_repeated(host: OpenRouterServer, connect: Callable[..., Client], echo: str) -> None:
     """Not even when the server quotes it, wholly or masked."""
     error = failing(host, connect(), fails(401, f"Incorrect API key provided: {echo}."))

@@ -5,9 +5,12 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import httpcore
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -16,6 +19,7 @@ from pydantic import SecretStr
 
 from rag.errors import ProviderDown, Stopped
 from rag.openrouter.client import Call, Client
+from rag.openrouter.connections import Flight
 from rag.openrouter.failures import Purpose
 from rag.stopping import Stop
 from tests.openrouter_server import KEY, OpenRouterServer, serving, stalls
@@ -90,6 +94,46 @@ def test_a_certificate_that_cannot_be_verified_is_said(host: OpenRouterServer) -
         client.post(CALL, Stop(), dict)
     client.close()
     assert not host.requests
+
+
+class Line(httpcore.NetworkStream):
+    """A connection that is there already."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._end if info == "socket" else None
+
+
+def test_a_connection_that_comes_after_the_stop_is_cut() -> None:
+    """The stop may fall between two looks at it."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(5)
+    stop = Stop()
+    with ours, theirs, Flight(stop) as flight:
+        stop.set()
+        flight.uses(Line(ours))
+        assert theirs.recv(1) == b""
+
+
+def test_a_late_stop_spares_the_connections_next_user() -> None:
+    """A stop that is being carried out while its request ends cuts nobody else."""
+
+    class SlowStop(Stop):
+        @contextmanager
+        def breaking(self, callback: Callable[[], None]) -> Iterator[None]:
+            self.callback = callback
+            yield
+
+    stop = SlowStop()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        with Flight(stop) as flight:
+            flight.uses(Line(ours))
+        stop.callback()
+        ours.sendall(b"x")
+        assert theirs.recv(1) == b"x"
 
 
 def test_a_stop_does_not_wait_for_a_handshake() -> None:

@@ -12,7 +12,7 @@ def decoded(*pieces: bytes) -> list[str]:
 
 STREAM = (
     ': OPENROUTER PROCESSING\n\ndata: {"a": "é\u2028ü"}\r\n\r\n'
-    "data: one\ndata: two\n\nevent: x\rdata:three\r\rdata: [DONE]\n\n"
+    "data: one\r\ndata: two\n\nevent: x\rdata:three\r\rdata: [DONE]\n\n"
 )
 EVENTS = ['{"a": "é\u2028ü"}', "one\ntwo", "three", "[DONE]"]
 
