@@ -1,6 +1,7 @@
 """One turn of a conversation. The server owns it: it goes on without viewers, and stops when somebody says so."""
 
 import logging
+import math
 import secrets
 import threading
 import time
@@ -208,8 +209,8 @@ class Chat:
             live.finish()
 
     def _follow(self, live: LiveAnswer, message_id: str, events: Iterator[AnswerEvent]) -> None:
-        """Pass events on to viewers, and keep the text on disk about once a second."""
-        saved = time.monotonic()
+        """Pass events on to viewers, and keep the text on disk from its first words on, about once a second."""
+        saved = -math.inf
         for event in events:
             live.take(event)
             if isinstance(event, TextDelta) and time.monotonic() - saved > _SAVED_EVERY:
