@@ -4,5 +4,6 @@
 - `connections`  connections that a stop can cut at any moment
 - `failures`     what a failed reply means to the person; pure
 - `sse`          server-sent events, decoded without I/O
+- `usage`        figures in replies, read leniently; pure
 - `embeddings`, `rerank`, `chat`   the three seams of `rag.interfaces`
 """
