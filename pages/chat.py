@@ -70,15 +70,16 @@ def _messages(conversation: Conversation) -> tuple[Message, ...]:
     return everything[-_SHOWN:]
 
 
-def _draw(shown: tuple[Message, ...]) -> Message | None:
-    """Draw the messages; returns the one that is still being written."""
+def _draw(shown: tuple[Message, ...]) -> messages.Writing | None:
+    """Draw the messages; returns the place of the one that is still being written."""
     for message in shown:
         if message.role == "user":
             messages.question(message)
         elif message.state != "writing":
             messages.answer(message, is_last=message is shown[-1])
-    writing = shown[-1] if shown and shown[-1].state == "writing" else None
-    return writing if writing is not None and writing.role == "assistant" else None
+        elif message is shown[-1]:
+            return messages.writing(message)
+    return None
 
 
 def _begin(collection: Collection, documents: tuple[Document, ...]) -> None:
@@ -98,17 +99,19 @@ def _begin(collection: Collection, documents: tuple[Document, ...]) -> None:
             )
 
 
-def _input(collection: Collection, writing: Message | None) -> None:
+def _input(collection: Collection, writing: messages.Writing | None) -> None:
     with st.bottom:
-        failures.show_last()
+        problem, stop = st.empty(), st.empty()
+        with problem.container():
+            failures.show_last()
         if writing is not None:
-            with st.container(key="stop", horizontal=True, horizontal_alignment="center"):
+            with stop.container(key="stop", horizontal=True, horizontal_alignment="center"):
                 st.button(
                     "Stop",
-                    key=f"stop-{writing.id}",
+                    key=f"stop-{writing.message.id}",
                     icon=":material/stop_circle:",
                     on_click=services.get().chat.stop,
-                    args=(writing.id,),
+                    args=(writing.message.id,),
                 )
         with st.container(key="ask"):
             st.chat_input(
@@ -128,20 +131,27 @@ def draw() -> None:
     conversation = conversations.current()
     conversations.sidebar(conversation)
     collection = conversations.collection(conversation)
-    _head(collection, conversation)
-    progress.line()
-    shown = _messages(conversation) if conversation is not None else ()
-    writing = _draw(shown)
+    # Three fixed places: what stood in a place before would otherwise stay on the page while an answer is written.
+    head, dialogue, below = st.container(), st.container(), st.empty()
+    with head:
+        _head(collection, conversation)
+        progress.line()
+    with dialogue:
+        shown = _messages(conversation) if conversation is not None else ()
+        writing = _draw(shown)
     if collection is None:
-        st.info("The collection of this conversation was deleted. Its answers and quotes are kept.")
+        below.info("The collection of this conversation was deleted. Its answers and quotes are kept.")
     else:
-        documents = welcome.documents_of(collection)
-        if welcome.is_searchable(documents) or writing is not None:
-            if not shown:
-                _begin(collection, documents)
+        documents = built.library.documents(collection.id)
+        can_ask = welcome.is_searchable(documents) or writing is not None
+        if can_ask:
             _input(collection, writing)
-        else:
-            welcome.nothing_to_search(collection, documents, _DOCUMENTS)
+        if not (can_ask and shown):
+            with below.container():
+                if can_ask:
+                    _begin(collection, documents)
+                else:
+                    welcome.nothing_to_search(collection, documents, _DOCUMENTS)
     citations.listen(shown)
     if writing is not None:
         messages.follow(writing)

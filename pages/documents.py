@@ -183,9 +183,10 @@ def _results() -> None:
         return
     with st.container(border=True, key="upload-results", gap="small"):
         for name, outcome, accepted in results:
-            with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-                sign = ":green[:material/check:]" if accepted else ":red[:material/close:]"
-                st.markdown(f"{sign} **{literal(shortened(name, 80))}** :gray[{literal(outcome)}]")
+            with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+                st.markdown(":green[:material/check:]" if accepted else ":red[:material/close:]", width="content")
+                st.text(shortened(name, 80), width="content")
+                st.markdown(f":gray[{literal(outcome)}]", width="content")
         if st.button("Dismiss", key="dismiss-results", type="tertiary"):
             del st.session_state["results"]
             st.rerun()
@@ -223,7 +224,7 @@ def _row(document: Document) -> None:
         key=f"document-{document.id}", border=True, horizontal=True, vertical_alignment="center", gap="small"
     ):
         with st.container(gap="xxsmall"):
-            st.markdown(f"**{literal(document.name)}**")
+            st.text(document.name)
             _state(document)
         if document.newest.status in ("failed", "cancelled") and st.button(
             "Retry", key=f"retry-{document.id}", icon=":material/refresh:", type="tertiary"

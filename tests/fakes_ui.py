@@ -328,7 +328,7 @@ class FakeChat:
 def _picture(*_: Any) -> Any:
     content = BytesIO()
     Image.new("RGB", (640, 900), "white").save(content, "PNG")
-    return SimpleNamespace(data=content.getvalue(), media_type="image/png", marked=True)
+    return SimpleNamespace(image=content.getvalue(), media_type="image/png", marked=True)
 
 
 class FakeServices:

@@ -3,7 +3,8 @@
 //
 // Texts of documents are put on the page with `textContent` alone.
 
-const COPIED_FOR = 1600;
+const COPIED_FOR = 1600; // milliseconds
+const ALIGNED_FOR = 60000;
 
 function element(tag, style, text) {
   const made = document.createElement(tag);
@@ -81,11 +82,40 @@ async function copy(text) {
   }
 }
 
+// The last question moves to the top, once, as far as what stands below it allows while the answer grows. A reader who
+// scrolls is left alone.
+function showLastQuestion(last) {
+  if (!last || window.footnoteShown === last) return;
+  window.footnoteShown = last;
+  const until = Date.now() + ALIGNED_FOR;
+  let settled = 0;
+  const marks = ["wheel", "touchmove", "keydown", "pointerdown"];
+  const end = () => {
+    clearInterval(timer);
+    for (const mark of marks) document.removeEventListener(mark, end, true);
+  };
+  const align = () => {
+    const answer = document.querySelector(`.st-key-answer-${last}`)?.closest('[data-testid="stChatMessage"]');
+    const messages = [...document.querySelectorAll('[data-testid="stChatMessage"]')];
+    const question = messages[messages.indexOf(answer) - 1];
+    const isOver = Date.now() > until || window.footnoteShown !== last || (answer && messages.length === 2);
+    if (isOver) return end();
+    if (!answer || !question) return undefined;
+    question.style.scrollMarginTop = "72px";
+    question.scrollIntoView({ block: "start" });
+    settled = Math.abs(question.getBoundingClientRect().top - 72) < 4 ? settled + 1 : 0;
+    return settled > 10 ? end() : undefined;
+  };
+  const timer = setInterval(align, 100);
+  for (const mark of marks) document.addEventListener(mark, end, true);
+}
+
 export default function (component) {
   const { data, setTriggerValue, parentElement } = component;
   const shared = (window.footnoteSources ??= {});
   Object.assign(shared, data.messages);
   if (!data.listens) return undefined;
+  showLastQuestion(data.last);
 
   const card = theCard();
   const colours = getComputedStyle(parentElement.host ?? parentElement);
@@ -161,6 +191,10 @@ export default function (component) {
   const stop = () => {
     for (const [name, listener, capture] of listeners) document.removeEventListener(name, listener, capture);
     hide();
+    // Whoever comes back from another page sees the last question again.
+    setTimeout(() => {
+      if (!document.querySelector('[class*="st-key-answer-"]')) window.footnoteShown = null;
+    }, 500);
   };
   window.footnoteStopListening = stop;
   return stop;

@@ -59,10 +59,10 @@ def _data(messages: Iterable[Message]) -> Mapping[str, Any]:
 @st.fragment
 @failures.drawing
 def listen(messages: tuple[Message, ...]) -> None:
-    """Mount the page's one listener; draw after the messages, because even invisible it takes the room of a gap."""
+    """Mount the page's one listener, after the messages, because even invisible it takes the room of a gap."""
     result = _component()(
         key="citations",
-        data={"listens": True, "messages": _data(messages)},
+        data={"listens": True, "messages": _data(messages), "last": messages[-1].id if messages else None},
         on_open_change=lambda: None,
     )
     if result.open:

@@ -1,13 +1,16 @@
 """One message of a conversation: the question, or the answer with its state, sources and actions."""
 
 import time
+from dataclasses import dataclass
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import citations, source_list, untrusted
 from pages.parts.untrusted import literal
 from pages.parts.words import count, seconds
 from rag import services
+from rag.chat import Snapshot
 from rag.domain import Answer, Message, Step
 
 _REDRAWN_EVERY = 0.1
@@ -28,20 +31,18 @@ _STATES = {
 
 
 def _step(step: Step) -> str:
-    match step.name:
-        case "rewriting":
-            return f"question rewritten · {seconds(step.seconds)}"
-        case "searching":
-            return f"{count(step.count, 'passage')} found · {seconds(step.seconds)}"
-        case "reranking":
-            return f"reranked · {seconds(step.seconds)}"
-        case "writing":
-            return f"written · {seconds(step.seconds)}"
+    names = {
+        "rewriting": "question rewritten",
+        "searching": f"{count(step.count, 'passage')} found",
+        "reranking": "reranked",
+        "writing": "written",
+    }
+    return f"{names[step.name]} in {seconds(step.seconds)}"
 
 
 def steps(done: tuple[Step, ...]) -> str:
-    """One quiet line: "30 passages found · 0.02 s  ·  reranked · 0.03 s"."""
-    return ", ".join(_step(step).replace(" · ", " in ") for step in done)
+    """One quiet line: "30 passages found in 0.02 s, reranked in 0.03 s"."""
+    return ", ".join(_step(step) for step in done)
 
 
 def question(message: Message) -> None:
@@ -113,18 +114,36 @@ def _actions(message: Message, is_last: bool) -> None:
         st.rerun()
 
 
-def follow(message: Message) -> None:
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """Where an answer that is being written appears."""
+
+    message: Message
+    text: DeltaGenerator
+    stage: DeltaGenerator
+    cards: DeltaGenerator
+
+
+def writing(message: Message) -> Writing:
+    """Make room for an answer that is being written."""
+    with (
+        # What stood here in the run before would stay until this run ends; an empty place removes it at once.
+        st.empty().container(),
+        st.chat_message("assistant", avatar=":material/format_quote:"),
+        st.container(key=f"answer-{message.id}", gap="small"),
+    ):
+        return Writing(message, st.empty(), st.empty(), st.empty())
+
+
+def follow(place: Writing) -> None:
     """Show an answer while it is written, from wherever it has come; returns when it is finished or nobody writes it.
 
     The answer belongs to the server: leaving this loop, by a click elsewhere or a closed tab, does not end it.
     """
-    with (
-        st.chat_message("assistant", avatar=":material/format_quote:"),
-        st.container(key=f"answer-{message.id}", gap="small"),
-    ):
-        text, stage, cards = st.empty(), st.empty(), st.empty()
-    live = services.get().chat.live(message.id)
-    as_markdown = untrusted.answer if services.get().models.chat else untrusted.extracts
+    built = services.get()
+    message_id = place.message.id
+    as_markdown = untrusted.answer if built.models.chat else untrusted.extracts
+    live = built.chat.live(message_id)
     seen, brought, said = -1, 0, ""
     while live is not None:
         snapshot = live.wait(seen, _REDRAWN_EVERY)
@@ -132,19 +151,24 @@ def follow(message: Message) -> None:
             seen = snapshot.revision
             numbers = {citation.number for citation in snapshot.citations}
             if snapshot.text:
-                text.markdown(as_markdown(snapshot.text, message.id, numbers), anchors=False)
+                place.text.markdown(as_markdown(snapshot.text, message_id, numbers), anchors=False)
             if len(numbers) > brought:
                 brought = len(numbers)
-                with cards:
-                    citations.cards_while_writing(message.id, snapshot.citations)
+                with place.cards:
+                    citations.cards_while_writing(message_id, snapshot.citations)
         if snapshot.done:
             break
-        elapsed = int(time.monotonic() - snapshot.started)
-        waiting = f" · {elapsed} s" if elapsed else ""
-        line = steps(snapshot.steps) + ", " if snapshot.steps else ""
-        now = f":small[:gray[{line}]:shimmer[{_DOING[snapshot.stage]}{waiting}]]"
+        now = _now(snapshot)
         if now != said:
-            stage.markdown(now)
+            place.stage.markdown(now)
             said = now
         st.session_state.get("problem")  # lets a click interrupt this loop even while the model is silent
         time.sleep(_REDRAWN_EVERY)
+
+
+def _now(snapshot: Snapshot) -> str:
+    """The steps that are done, and the one that is not, with the seconds since the question."""
+    elapsed = int(time.monotonic() - snapshot.started)
+    waiting = f" · {elapsed} s" if elapsed else ""
+    done = f"{steps(snapshot.steps)}, " if snapshot.steps else ""
+    return f":small[:gray[{done}]:shimmer[{_DOING[snapshot.stage]}{waiting}]]"

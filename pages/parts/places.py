@@ -11,11 +11,11 @@ def lit(citation: Citation) -> tuple[Span, ...]:
 
 
 def _page(number: int, label: str) -> str:
-    return f"page {number}" if label in ("", str(number)) else f"page {label} ({number})"
+    return f"page {number}" if label in ("", str(number)) else f"page {label} (PDF page {number})"
 
 
 def page_of(citation: Citation) -> str:
-    """ "page 4", "page iv (4)", or nothing where the format has no pages."""
+    """ "page 4", "page iv (PDF page 4)", or nothing where the format has no pages."""
     spans = lit(citation)
     if citation.chunk.page_first is None or not spans:
         return ""

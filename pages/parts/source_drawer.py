@@ -54,9 +54,8 @@ def _heading(citation: Citation, numbers: list[int]) -> None:
     with st.container(horizontal=True, vertical_alignment="top", gap="small"):
         with st.container(gap="xxsmall"):
             st.markdown(f":blue-badge[{citation.number}] **{literal(citation.document)}**")
-            place = " · ".join(part for part in (places.page_of(citation), places.section(citation.chunk)) if part)
-            if place:
-                st.caption(literal(place))
+            if page := places.page_of(citation):  # without pages, the headings stand above the passage
+                st.caption(literal(" · ".join(part for part in (page, places.section(citation.chunk)) if part)))
         if len(numbers) > 1:
             index = numbers.index(citation.number)
             st.button(
@@ -104,7 +103,7 @@ def _page_picture(citation: Citation) -> bool:
         _passage(citation)
     with st.container(border=True):
         st.image(
-            picture.data,
+            picture.image,
             width="stretch",
             alt=f"Page {spans[0].page}{', with the cited sentence lit' if picture.marked else ''}",
         )
@@ -112,10 +111,13 @@ def _page_picture(citation: Citation) -> bool:
 
 
 def _passage(citation: Citation) -> None:
+    """The passage under its headings, the sentence lit; its own heading is its first line."""
+    chunk = citation.chunk
+    above = chunk.headings[:-1] if chunk.headings and chunk.text.startswith(chunk.headings[-1]) else chunk.headings
     with st.container(border=True, gap="small"):
-        for depth, heading in enumerate(citation.chunk.headings):
-            st.markdown(f"**{literal(heading)}**" if depth == 0 else f":gray[**{literal(heading)}**]")
-        st.markdown(marked(citation.chunk.text, citation.start, citation.end))
+        if above:
+            st.caption(literal(" › ".join(above)))
+        st.markdown(marked(chunk.text, citation.start, citation.end))
 
 
 def _support(citation: Citation) -> None:

@@ -14,7 +14,7 @@ _WORD_JOINER = "\u2060"  # takes no room, and keeps two characters from being re
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 # Streamlit draws "->" as an arrow, "--" as a dash and so on, and ":smile:" as a picture, even when escaped.
-_PRETTIFIED = re.compile(r"(?<=[<>=~-])(?=[<>=~-])|(?<=:)(?=[\w+/-]+:)")
+_PRETTIFIED = re.compile(r"(?<!\S)(?:<->|->|<-|--|>=|<=|~=)(?!\S)")
 _PICTOGRAM = re.compile(r"(?<=:)(?=[\w+/-]+:)")
 # Addresses become links after escapes were read, so that escaping does not stop them.
 _ADDRESS = re.compile(r"(?i)(https?|ftp|mailto|xmpp|www)(?=[:.])|(?<=[\w.+-])(@)(?=[\w-]+\.)")
@@ -36,7 +36,8 @@ def _unlinked(text: str) -> str:
 
 def _escaped(text: str) -> str:
     printable = _UNPRINTABLE.sub("", re.sub(r"\s+", " ", text))
-    return _PUNCTUATION.sub(r"\\\1", _unlinked(_PRETTIFIED.sub(_WORD_JOINER, printable)))
+    apart = _PRETTIFIED.sub(lambda found: _WORD_JOINER.join(found.group()), _PICTOGRAM.sub(_WORD_JOINER, printable))
+    return _PUNCTUATION.sub(r"\\\1", _unlinked(apart))
 
 
 def literal(text: str) -> str:

@@ -43,10 +43,6 @@ def first_minute(documents_page: str) -> None:
         )
 
 
-def documents_of(collection: Collection) -> tuple[Document, ...]:
-    return services.get().library.documents(collection.id)
-
-
 def is_searchable(documents: tuple[Document, ...]) -> bool:
     """Whether at least one document can be asked."""
     return any(document.current is not None for document in documents)
@@ -70,7 +66,7 @@ def nothing_to_search(collection: Collection, documents: tuple[Document, ...], d
 
 @failures.drawing
 def _waiting(collection: Collection) -> None:
-    documents = documents_of(collection)
+    documents = services.get().library.documents(collection.id)
     on_the_way = [document for document in documents if document.newest.status in ("queued", "working")]
     if is_searchable(documents) or not on_the_way:
         st.rerun()
