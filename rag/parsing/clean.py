@@ -11,14 +11,14 @@ What stays: ², ½, ™, №, … and the like, because there NFKC changes the m
 import re
 import unicodedata
 
-_SPACE = r"\s\x00\x1c-\x1f\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_SPACE = r"\s\x1c-\x1f\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _DROPPED = (
-    "\x01-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
+    "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
     "\ud800-\udfff\ufeff\ufff0-\ufffc\ufffe\uffff\U000e0000-\U000e0fff\U000f0000-\U0010ffff"
 )
 _COMPATIBLE = "\u2f00-\u2fd5\uf900-\ufaff\ufb00-\ufdcf\ufdf0-\ufdff\ufe70-\ufefc\uff01-\uffee\U0001d400-\U0001d7ff"
 _UNCLEAN = re.compile(
-    rf"[{_SPACE}]{{2,}}|[\x00\t\n\v\f\r\x1c-\x1f\x85\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+    rf"[{_SPACE}]{{2,}}|[\t\n\v\f\r\x1c-\x1f\x85\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
     rf"|[{_DROPPED}]+"
     r"|[^\W\d_][\u0300-\u036f]+"
     rf"|[{_COMPATIBLE}\ue000-\uf8ff]"

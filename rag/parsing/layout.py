@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from rag.domain import Page, Run
+from rag.domain import BlockKind, Page, Run
 from rag.parsing import clean
 
 CELL = " | "
@@ -49,7 +49,7 @@ class Line:
 class Draft:
     """A block before the whole document is known: what it is, where it stands and how it is set."""
 
-    kind: str
+    kind: BlockKind
     start: int
     end: int
     level: float
@@ -63,7 +63,7 @@ class Draft:
 
 @dataclass(slots=True)
 class _Group:
-    kind: str
+    kind: BlockKind
     lines: list[Line]
     rows: list[list[list[Line]]] = field(default_factory=list)
     header_rows: int = 0
@@ -301,9 +301,11 @@ def _table(lines: Sequence[Line]) -> _Group:
     top = 0.0  # level of the row's highest line
     for line in lines:
         cells = [[cell] for cell in _cells(line)]
-        if previous is None or line.gaps:
-            same = previous is not None and abs(line.level - previous.level) < 0.3 * line.size
-            if same and line.left > previous.right:  # type: ignore[union-attr]
+        if previous is None:
+            rows.append(cells)
+            top = line.level
+        elif line.gaps:
+            if abs(line.level - previous.level) < 0.3 * line.size and line.left > previous.right:
                 rows[-1].extend(cells)
             else:
                 rows.append(cells)

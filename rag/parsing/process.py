@@ -17,6 +17,9 @@ from rag.stopping import Stop
 
 Message = dict[str, Any]
 
+PATIENCE = MAX_SECONDS + 30
+"""Wall seconds that a child may take for one request."""
+
 _log = logging.getLogger(__name__)
 _ROOT = Path(__file__).parents[2]
 _LONGEST_MESSAGE = 64 * 1024**2  # bytes of one line from the child; the largest honest page is far smaller
@@ -38,7 +41,8 @@ class Child:
             stderr=subprocess.DEVNULL,
             cwd=_ROOT,
         )
-        self.requests = 0
+        self._requests = 0
+        self._ended = False
 
     def ask(self, request: Message, stop: Stop) -> Iterator[Message]:
         """The child's messages for one request, the last one included.
@@ -46,7 +50,7 @@ class Child:
         Raises UnreadableDocument when the child dies, stalls or says so, Stopped when asked to stop; then the child
         must not be asked again (`alive` is False).
         """
-        self.requests += 1
+        self._requests += 1
         timed_out = threading.Event()
 
         def give_up() -> None:
@@ -54,7 +58,7 @@ class Child:
             self.kill()
 
         # The processor-time limit ends an endless loop; the timer ends a child that waits for ever.
-        timer = threading.Timer(MAX_SECONDS + 30, give_up)
+        timer = threading.Timer(PATIENCE, give_up)
         timer.daemon = True
         timer.start()
         try:
@@ -77,10 +81,16 @@ class Child:
     @property
     def alive(self) -> bool:
         """Whether it can be asked again."""
-        return self._process.poll() is None and self.requests < _REQUESTS_PER_CHILD
+        return not self._ended and self._process.poll() is None and self._requests < _REQUESTS_PER_CHILD
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
 
     def kill(self) -> None:
         """End it at once; safe to call often and from any thread."""
+        self._ended = True  # the system may take a moment to notice
         self._process.kill()
 
     def close(self) -> None:

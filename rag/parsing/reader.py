@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from rag.domain import Block, MediaType, Page, Parsed, Run
-from rag.errors import UnreadableDocument
 from rag.parsing.budget import Budget
 from rag.parsing.process import Children
 from rag.stopping import Stop
@@ -26,6 +25,7 @@ class Reader:
         pages: list[Page] = []
         total = 0
         budget = Budget()
+        ending: dict[str, Any] = {}
         with self._children.child(stop) as child:
             for message in child.ask(request, stop):
                 match message["kind"]:
@@ -38,8 +38,8 @@ class Reader:
                         budget.read(len(pages[-1].text))
                         progress(len(pages), total)
                     case "end":
-                        return _parsed(pages, message)
-        raise UnreadableDocument("This file could not be read.")
+                        ending = message
+        return _parsed(pages, ending)
 
     def close(self) -> None:
         """End the child processes; whoever is reading gets UnreadableDocument or Stopped."""

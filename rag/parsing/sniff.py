@@ -37,7 +37,8 @@ def media_type(head: bytes, name: str) -> MediaType:
 
 
 def _ole_problem(head: bytes, suffix: str) -> str:
-    if "EncryptedPackage".encode("utf-16-le") in head or suffix == ".docx":
+    old = "WordDocument".encode("utf-16-le") in head
+    if "EncryptedPackage".encode("utf-16-le") in head or (suffix == ".docx" and not old):
         return "This Office file is encrypted. Remove its password and upload it again."
     return "This is an old Word or Office file. Save it as .docx or PDF and upload that."
 

@@ -17,6 +17,7 @@ _INDENT = 6  # type sizes from the left margin; what stands further in, and not 
 _RARE = 0.3  # of the characters; where more are bold, bold is no sign of a heading
 _PAGE_OF_TEXT = 600  # characters; on pages with fewer the most common type size is no body's
 _DEEPEST = 6
+_TITLE_PAGE_HEADINGS = 4
 _RUNNING_PAGES = 3  # on how many pages something must repeat to be a running header or footer
 _EDGE_BLOCKS = 3
 _KINDS = (
@@ -55,14 +56,17 @@ def blocks(pages: Sequence[Page], drafts: Sequence[Sequence[Draft]], outline: Ou
     styles = _Styles(kept)
     found: list[Block] = []
     trail: list[tuple[tuple[float, ...], str]] = []
+    on_title_page = True
     for page, draft in kept:
+        if on_title_page and page.number > 1:
+            on_title_page = False
+            if sum(block.kind == "heading" for block in found) >= _TITLE_PAGE_HEADINGS:
+                trail.clear()  # the lines of a title page head nothing that follows
         text = page.text[draft.start : draft.end]
         key = _heading(text, page.number, draft, styles, outline)
         if key is None:
             headings = tuple(title for _, title in trail)
-            found.append(
-                Block(draft.kind, text, page.number, draft.start, draft.end, headings, 0, draft.header_end)  # type: ignore[arg-type]
-            )
+            found.append(Block(draft.kind, text, page.number, draft.start, draft.end, headings, 0, draft.header_end))
             continue
         while trail and trail[-1][0] >= key:
             trail.pop()
