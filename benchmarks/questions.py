@@ -1,6 +1,6 @@
 """How long a question takes: time to the first token beside the stub's own latencies, and full answers in local mode.
 
-    python benchmarks/questions.py FOLDER [FOLDER ...] --questions QUERIES.jsonl [--count 40]
+    python benchmarks/questions.py FOLDER [FOLDER ...] --questions QUERIES.jsonl [--count 200]
 
 The stub's latencies (embedding, rerank, first token) are subtracted from the time to the first token, so that what
 remains is what Footnote itself adds. Local mode needs no server: the whole answer is timed.
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--questions", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
