@@ -21,6 +21,7 @@ LINE_END_HYPHENS = "\ufffe\u00ad-\u2010"
 
 _BULLET = re.compile(r"[•●○◦▪■□▫‣⁃∙·►▶❖✓✔➢➔\uf06c\uf06e\uf076\uf0a7\uf0a8\uf0b7\uf0d8\uf0fc–—*-](?=\s)")
 _NUMBERED = re.compile(r"(?:\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\d{1,2}(?:\.\d{1,2}){1,3}\.?)(?=\s|$)")
+_LOOK_BACK = 10  # lines of a block or table that tell how wide it is
 _MOST_HEADS = 40  # lines of column headings above a table
 _SENTENCE_END = re.compile(r"[.!?:;…。！？：；][\"'”’)\]]*$")
 _OPEN_END = re.compile(r"(?:,|\b(?:an?|and|as|at|by|for|from|in|of|on|or|that|the|to|which|with))$")
@@ -192,7 +193,7 @@ def _continues(block: Sequence[Line], line: Line, pitch: float, margin: float) -
         return not ended and line.text[0].islower()  # the next column
     first_word = len(line.text.split(maxsplit=1)[0]) * 0.5 * line.size
     # A paragraph's first line may be set longer than the others, so it says nothing about their margin.
-    edge = max(each.right for each in block[1:]) if len(block) > 2 else margin
+    edge = max(each.right for each in block[max(1, len(block) - _LOOK_BACK) :]) if len(block) > 2 else margin
     room = max(edge, line.right) - last.right
     short = room > first_word + line.size and not _OPEN_END.search(last.text)
     return not (
@@ -259,7 +260,7 @@ def _near(lines: Sequence[Line], last: int, line: int, pitch: float) -> bool:
 
 def _label(lines: Sequence[Line], first: int, line: int) -> bool:
     """Whether a line without cells can be a row's label or a column's heading: shorter than the table is wide."""
-    left, right = _extent(lines[first : line + 3])
+    left, right = _extent(lines[max(first, line - _LOOK_BACK) : line + 3])
     return lines[line].right - lines[line].left < 0.6 * (right - left)
 
 

@@ -50,8 +50,8 @@ _PAGES_NAMED = 12  # page numbers spelled out in a warning
 def read(path: Path, begin: Callable[[int], None], page: Callable[[Page], None]) -> Ending:
     """Read a PDF: `begin` is told the number of pages, `page` is given each page in order.
 
-    Raises UnreadableDocument. A file that pdfium cannot open, or finds no text in, is given to pypdf; `begin` may then
-    be called a second time and the pages start anew.
+    Raises UnreadableDocument. A file that pdfium cannot open, or finds no text in, is given to pypdf: then `begin` may
+    be called a second time, and the pages start anew.
     """
     budget = Budget()
     try:
@@ -84,38 +84,30 @@ def _with_pdfium(path: Path, begin: Callable[[int], None], page: Callable[[Page]
         budget.pages(count)
         if count == 0:
             raise _SecondTry(NO_PAGES)
+        begin(count)
         words = Words()
         pages: list[Page] = []
         drafts: list[list[Draft]] = []
         empty: list[int] = []
         broken: list[int] = []
-        begun = False
         for number in range(1, count + 1):
-            label = _label(document, number)
+            lines: list[Line] = []
+            width = 0.0
             try:
                 lines, width = _lines(document, number - 1, budget)
+                if not lines:
+                    empty.append(number)
             except UnreadableDocument:
                 raise
             except Exception:  # pdfium's Python side fails in many ways on damaged pages
-                lines, width = [], 0.0
                 broken.append(number)
-            else:
-                if not lines:
-                    empty.append(number)
-            if lines:
-                words.add(" ".join(line.text for line in lines))
-            read_page, page_drafts = compose(lines, width, words, number, label)
-            pages.append(read_page)
-            drafts.append(page_drafts)
-            if not begun and (lines or number == count):
-                if not lines:
-                    raise _SecondTry(NO_TEXT if not broken else DAMAGED)
-                begin(count)
-                begun = True
-                for earlier in pages:
-                    page(earlier)
-            elif begun:
-                page(read_page)
+            words.add(" ".join(line.text for line in lines))
+            composed, row = compose(lines, width, words, number, _label(document, number))
+            pages.append(composed)
+            drafts.append(row)
+            page(composed)
+        if not any(drafts):
+            raise _SecondTry(DAMAGED if broken else NO_TEXT)
         found = structure.blocks(pages, drafts, _outline(document))
         return Ending(found, _title(document), _warnings(count, empty, broken))
 

@@ -30,6 +30,7 @@ class Reader:
             for message in child.ask(request, stop):
                 match message["kind"]:
                     case "begin":
+                        pages.clear()  # a second parser starts anew
                         total = int(message["pages"])
                         budget.pages(total)
                         progress(0, total)

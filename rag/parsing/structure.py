@@ -1,6 +1,7 @@
 """What only the whole document shows: which blocks are headings, and what is printed on every page. Pure."""
 
 import re
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -107,6 +108,8 @@ class _Styles:
             total += length
             bold += length if draft.bold else 0
         self.bold_is_rare = bold < _RARE * total
+        for levels in self._levels.values():
+            levels.sort()
         self._lefts = {number: min(found) for number, found in lefts.items()}
         self._body = sizes.most_common(1)[0][0] if sizes else 0.0
         self._pages = {
@@ -121,7 +124,8 @@ class _Styles:
 
     def stands_alone(self, page: int, draft: Draft) -> bool:
         """Whether no other block begins beside this one, as the headings of other columns do."""
-        return sum(abs(level - draft.level) < 0.6 * draft.size for level in self._levels[page]) == 1
+        levels, near = self._levels[page], 0.6 * draft.size
+        return bisect(levels, draft.level + near) - bisect(levels, draft.level - near) == 1
 
     def left(self, page: int) -> float:
         """The left margin of a page's text."""
