@@ -1,27 +1,66 @@
 """Answers without a chat model: the sentences of the best passages that answer the question best, word for word."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from rag.domain import Hit, TermStatistics
 from rag.local.embeddings import StaticEmbedder
-from rag.local.features import Analyst, SentenceFeatures, measure_passage, measure_sentences, weigh
-from rag.local.rerank import logit
-from rag.words import terms
+from rag.local.features import Analyst, SentenceFeatures, measure_sentences, weigh
+from rag.local.rerank import WITH_VECTORS, WORDS_ONLY, log_odds
 
 _PASSAGES = 5  # best first; sentences of later ones rarely answer
 _SENTENCES = 3
+_FAR_BELOW = 3.0  # from here on one sentence in ten holds the answer
 _REMEMBERED_PASSAGES = 50
 
-_PASSAGE_WEIGHT = 1.08  # of the passage's log-odds, as far as they are below the best passage's
-_WEIGHTS = SentenceFeatures(
-    coverage=3.40,
-    similarity=1.06,
-    word_similarity=5.21,
-    context_word_similarity=1.30,
-    answer_kind=1.36,
-    pairs=1.07,
-    is_question=-2.38,
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """Numbers fitted together: a sentence scores its weighted features and `passage` times its passage's log-odds."""
+
+    passage: float
+    weights: SentenceFeatures
+
+
+_WITH_VECTORS = _Fit(
+    passage=1.08,
+    weights=SentenceFeatures(
+        coverage=3.40,
+        similarity=1.06,
+        word_similarity=5.21,
+        context_word_similarity=1.30,
+        answer_kind=1.36,
+        pairs=1.07,
+        asks=-2.38,
+        repeats=-2.0,
+    ),
 )
+
+# Fitted to the scores that the other gives, so that "far below" means the same.
+_WORDS_ONLY = _Fit(
+    passage=1.98,
+    weights=SentenceFeatures(
+        coverage=5.84,
+        similarity=0.0,
+        word_similarity=0.0,
+        context_word_similarity=0.0,
+        answer_kind=1.53,
+        pairs=4.33,
+        asks=-1.89,
+        repeats=-2.0,
+    ),
+)
+
+
+class _Candidate(NamedTuple):
+    """A sentence that may be shown: its score, where it is (hit, start, end in `chunk.text`) and what it says."""
+
+    score: float
+    hit: int
+    start: int
+    end: int
+    stems: tuple[str, ...]
 
 
 class LocalExtractor:
@@ -29,7 +68,8 @@ class LocalExtractor:
 
     def __init__(self, embedder: StaticEmbedder | None) -> None:
         self._analyst = Analyst(embedder, _REMEMBERED_PASSAGES)
-        self._lexical = embedder is None
+        self._passage_fit = WITH_VECTORS if embedder else WORDS_ONLY
+        self._fit = _WITH_VECTORS if embedder else _WORDS_ONLY
 
     @property
     def model(self) -> str:
@@ -37,23 +77,32 @@ class LocalExtractor:
         return "local extracts"
 
     def extract(self, question: str, hits: Sequence[Hit], statistics: TermStatistics) -> Sequence[tuple[int, int, int]]:
-        """Up to three different sentences, best first: (index of the hit, start, end) in that hit's `chunk.text`."""
+        """Up to three different sentences, best first: (index of the hit, start, end) in that hit's `chunk.text`.
+
+        A sentence that scores far below the best one is left out: one sentence answers better than one and padding.
+        """
+        ranked = self._candidates(question, hits, statistics)
+        different = list({candidate.stems: candidate for candidate in reversed(ranked)}.values())
+        different.sort(key=lambda candidate: -candidate.score)
+        return [
+            (candidate.hit, candidate.start, candidate.end)
+            for candidate in different[:_SENTENCES]
+            if candidate.score >= different[0].score - _FAR_BELOW
+        ]
+
+    def _candidates(self, question: str, hits: Sequence[Hit], statistics: TermStatistics) -> list[_Candidate]:
+        """Every sentence of the first passages, best first."""
         asked = self._analyst.question(question, statistics)
-        passages = self._analyst.passages([hit.chunk.text for hit in hits[:_PASSAGES]])
-        promise = [
-            logit(measure_passage(asked, passage, hit.bm25 or 0.0), lexical=self._lexical)
-            for hit, passage in zip(hits, passages, strict=False)
-        ]
-        candidates = [
-            (_PASSAGE_WEIGHT * promise[index] + weigh(_WEIGHTS, features), index, span)
-            for index, passage in enumerate(passages)
-            for features, span in zip(measure_sentences(asked, passage), passage.spans, strict=True)
-        ]
-        chosen: list[tuple[int, int, int]] = []
-        said: set[tuple[str, ...]] = set()
-        for _, index, (start, end) in sorted(candidates, key=lambda candidate: -candidate[0]):
-            content = tuple(terms(passages[index].text[start:end]))
-            if content not in said and len(chosen) < _SENTENCES:
-                said.add(content)
-                chosen.append((index, start, end))
-        return chosen
+        near = hits[:_PASSAGES]
+        found: list[_Candidate] = []
+        for index, (hit, passage) in enumerate(zip(near, self._analyst.passages(near), strict=True)):
+            promise = self._fit.passage * log_odds(self._passage_fit, asked, passage, hit)
+            before = len(passage.text) - len(hit.chunk.text)  # what says where the chunk stands
+            found += [
+                _Candidate(promise + weigh(self._fit.weights, features), index, start - before, end - before, stems)
+                for features, (start, end), stems in zip(
+                    measure_sentences(asked, passage), passage.spans, passage.stems, strict=True
+                )
+                if start >= before and stems
+            ]
+        return sorted(found, key=lambda candidate: -candidate.score)

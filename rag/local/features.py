@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from rag.domain import TermStatistics
+from rag import prompts
+from rag.domain import Hit, TermStatistics
 from rag.interfaces import Vectors
 from rag.local.embeddings import StaticEmbedder
 from rag.local.question_type import Kind, asked_for, holds
@@ -59,7 +60,10 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A passage, analysed for any question: its sentences (`spans`) and the content words of each (`stems`)."""
+    """A passage, analysed for any question: its sentences (`spans`) and the content words of each (`stems`).
+
+    `text` is what `prompts.passage` makes of the chunk: the chunk's own text is the end of it.
+    """
 
     text: str
     spans: tuple[tuple[int, int], ...]
@@ -73,8 +77,7 @@ class PassageFeatures(NamedTuple):
     keywords: float  # the keyword index's score, 0 to 1
     similarity: float  # cosine of question and passage
     sentence_similarity: float  # cosine of question and the nearest sentence
-    coverage: float  # share of the question's words in the passage
-    pair_coverage: float  # share of the question's words in two adjacent sentences, at best
+    coverage: float  # share of the question's words in two adjacent sentences, at best
     proximity: float  # how close words that follow one another in the question stand, 1 when adjacent
     word_similarity: float  # the best sentence's mean over the question's words of the nearest word's cosine
     answer_kind: float  # the kind of thing asked for is in the best sentence (1/2) and anywhere (1/2)
@@ -89,7 +92,8 @@ class SentenceFeatures(NamedTuple):
     context_word_similarity: float  # the better one of the sentence's and the one before it
     answer_kind: float  # 1 when it holds the kind of thing asked for
     pairs: float  # share of words that follow one another in the question which stand together
-    is_question: float  # 1 when it asks instead of telling
+    asks: float  # 1 when it is a question itself
+    repeats: float  # 1 when all its words are the question's: a heading or a table's label, which tells nothing
 
 
 class Analyst:
@@ -117,8 +121,9 @@ class Analyst:
             word_vectors=embedder.word_vectors([word.surface for word in found]) if embedder else None,
         )
 
-    def passages(self, texts: Sequence[str]) -> list[Passage]:
-        """The passages in the order given; those not remembered are analysed together."""
+    def passages(self, hits: Sequence[Hit]) -> list[Passage]:
+        """The passages of the hits in the order given; those not remembered are analysed together."""
+        texts = [prompts.passage(hit.document, hit.chunk.headings, hit.chunk.text) for hit in hits]
         with self._lock:
             known = {text: self._passages[text] for text in texts if text in self._passages}
         new = [text for text in dict.fromkeys(texts) if text not in known]
@@ -193,8 +198,7 @@ def measure_passage(question: Question, passage: Passage, keywords: float) -> Pa
         keywords=keywords,
         similarity=_similarity(question, passage),
         sentence_similarity=float(similarities.max(initial=0)),
-        coverage=_coverage(question, everything),
-        pair_coverage=max(pairs or coverages, default=0.0),
+        coverage=max(pairs or coverages, default=0.0),
         proximity=_proximity(question, everything),
         word_similarity=float(word_similarities(question, passage).max(initial=0)),
         answer_kind=_answer_kind(question, passage, coverages + similarities),
@@ -217,7 +221,8 @@ def measure_sentences(question: Question, passage: Passage) -> list[SentenceFeat
                 context_word_similarity=float(max(near[index], near[before])),
                 answer_kind=float(question.kind is not None and holds(question.kind, sentence, question.idf.keys())),
                 pairs=_pairs_together(question, stems),
-                is_question=float(sentence.rstrip("\"'”’)").endswith(("?", "？"))),
+                asks=float(sentence.rstrip("\"'”’)").endswith(("?", "？"))),
+                repeats=float(question.idf.keys() >= set(stems)),
             )
         )
     return found

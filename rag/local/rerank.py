@@ -1,55 +1,87 @@
 """A reranker without a neural network: a few measured features of each passage, weighed by fitted numbers.
 
-The weights are a conditional logit (softmax within a question, none negative), so that they learn what tells passages
-of one question apart, and not what tells questions apart; its scale and offset were fitted afterwards (Platt) so that
-the score says how often such a passage holds the answer. Fitted on questions over encyclopaedia articles.
+The weights are a conditional logit (softmax within a question, none negative), so that they say what tells passages of
+one question apart, and not what tells questions apart; its scale and offset were fitted afterwards (Platt, 1999), so
+that the score says how often such a passage holds the answer. Fitted on questions about encyclopaedia articles.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rag.domain import Bands, Hit, TermStatistics, Usage
 from rag.local.embeddings import StaticEmbedder
-from rag.local.features import Analyst, PassageFeatures, measure_passage, weigh
+from rag.local.features import Analyst, Passage, PassageFeatures, Question, measure_passage, weigh
 from rag.stopping import Stop
 
-REMEMBERED_PASSAGES = 300
+_REMEMBERED_PASSAGES = 300
 
-_OFFSET = -5.97
-_WEIGHTS = PassageFeatures(
-    keywords=1.78,
-    similarity=1.36,
-    sentence_similarity=2.04,
-    coverage=0.0,
-    pair_coverage=1.24,
-    proximity=1.57,
-    word_similarity=2.39,
-    answer_kind=0.19,
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Numbers fitted together: log-odds are `offset` plus the weighted features.
+
+    `first_offset` and `first_weight` put the first stage's score (`keyword_weight` of the keyword score, the rest of
+    the cosine) on the same scale.
+    """
+
+    offset: float
+    weights: PassageFeatures
+    first_offset: float
+    first_weight: float
+    keyword_weight: float
+
+
+WITH_VECTORS = Fit(
+    offset=-5.97,
+    weights=PassageFeatures(
+        keywords=1.78,
+        similarity=1.36,
+        sentence_similarity=2.04,
+        coverage=1.24,
+        proximity=1.57,
+        word_similarity=2.39,
+        answer_kind=0.19,
+    ),
+    first_offset=-6.09,
+    first_weight=11.5,
+    keyword_weight=0.6,
 )
-_LEXICAL_OFFSET = -4.61
-_LEXICAL_WEIGHTS = PassageFeatures(
-    keywords=2.99,
-    similarity=0.0,
-    sentence_similarity=0.0,
-    coverage=0.89,
-    pair_coverage=1.52,
-    proximity=2.0,
-    word_similarity=0.0,
-    answer_kind=0.34,
+
+# Fitted to the log-odds that the other gives, so that one set of cut points serves both.
+WORDS_ONLY = Fit(
+    offset=-4.05,
+    weights=PassageFeatures(
+        keywords=3.91,
+        similarity=0.0,
+        sentence_similarity=0.0,
+        coverage=1.96,
+        proximity=2.01,
+        word_similarity=0.0,
+        answer_kind=0.16,
+    ),
+    first_offset=-4.18,
+    first_weight=8.78,
+    keyword_weight=1.0,
 )
+
+# A question that says much is served best by the first stage: features of single sentences pull a passage up for
+# repeating a part of it. From so many content words on the features count less, until only the first stage counts.
+_SHORT_QUESTION = 6
+_LONG_QUESTION = 16
 
 
 class LocalReranker:
     """A Reranker on static word vectors and words; on words alone, under another name, where there is no embedder."""
 
     def __init__(self, embedder: StaticEmbedder | None) -> None:
-        self._analyst = Analyst(embedder, REMEMBERED_PASSAGES)
-        self._lexical = embedder is None
+        self._analyst = Analyst(embedder, _REMEMBERED_PASSAGES)
+        self._fit = WITH_VECTORS if embedder else WORDS_ONLY
 
     @property
     def model(self) -> str:
         """The name shown beside its scores."""
-        return "local lexical" if self._lexical else "local"
+        return "local" if self._fit is WITH_VECTORS else "local lexical"
 
     @property
     def bands(self) -> Bands:
@@ -62,17 +94,21 @@ class LocalReranker:
         """The relevance of each hit, between 0 and 1, in the order given. Raises Stopped."""
         stop.check()
         asked = self._analyst.question(question, statistics)
-        passages = self._analyst.passages([hit.chunk.text for hit in hits])
+        passages = self._analyst.passages(hits)
         stop.check()
-        scores = []
-        for hit, passage in zip(hits, passages, strict=True):
-            features = measure_passage(asked, passage, hit.bm25 or 0.0)
-            scores.append(1 / (1 + math.exp(-logit(features, lexical=self._lexical))))
-        return scores, Usage()
+        return [_share(log_odds(self._fit, asked, *pair)) for pair in zip(passages, hits, strict=True)], Usage()
 
 
-def logit(features: PassageFeatures, *, lexical: bool) -> float:
-    """The log-odds that a passage with these features holds the answer; `lexical` where there are no vectors."""
-    if lexical:
-        return _LEXICAL_OFFSET + weigh(_LEXICAL_WEIGHTS, features)
-    return _OFFSET + weigh(_WEIGHTS, features)
+def log_odds(fit: Fit, question: Question, passage: Passage, hit: Hit) -> float:
+    """How likely the passage of this hit holds the answer, as ln(p / (1 - p))."""
+    features = measure_passage(question, passage, hit.bm25 or 0.0)
+    first = fit.keyword_weight * features.keywords + (1 - fit.keyword_weight) * features.similarity
+    length = (len(question.stems) - _SHORT_QUESTION) / (_LONG_QUESTION - _SHORT_QUESTION)
+    trust = min(max(length, 0.0), 1.0)
+    return (1 - trust) * (fit.offset + weigh(fit.weights, features)) + trust * (
+        fit.first_offset + fit.first_weight * first
+    )
+
+
+def _share(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-log_odds))
