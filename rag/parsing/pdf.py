@@ -32,7 +32,7 @@ NO_TEXT = (
 NO_PAGES = "This PDF has no pages."
 
 _VISUAL_LINE = re.compile(r"[^\r\n\ufffe]+\ufffe?")
-_RULE = re.compile(r"[-_=*~.]{3,}")  # a line drawn with signs
+_RULE = re.compile(r"[-_=*~.\s]{3,}")  # a line drawn with signs
 _WORD = re.compile(r"\S+")
 _BLANK = " \t\u00a0\u200b\u3000\x00\x02"
 _CELL_GAP = 1.2  # in multiples of the type size; the space between words of justified text stays well below

@@ -148,13 +148,20 @@ def _heading(text: str, page: int, draft: Draft, styles: _Styles, outline: Outli
 def _set_like_heading(text: str, page: int, draft: Draft, styles: _Styles) -> bool:
     if not styles.stands_alone(page, draft):
         return False
+    size = styles.relative_size(page, draft)
+    if _named(text, draft) and size >= 1:
+        return True
     if not (draft.centred or draft.left < styles.left(page) + _INDENT * draft.size):
         return False
     if draft.kind == "list" and not (draft.bold or _DECIMAL.match(text)):
         return False
-    size = styles.relative_size(page, draft)
-    named = (draft.centred or text.isupper()) and any(pattern.match(text) for _, pattern in _KINDS)
-    return size > _LARGER or (size >= 1 and (named or (draft.bold and styles.bold_is_rare)))
+    return size > _LARGER or (size >= 1 and draft.bold and styles.bold_is_rare)
+
+
+def _named(text: str, draft: Draft) -> bool:
+    """Whether a block calls itself a part of the document ("ARTICLE IV", "Item 2"), and is set apart somehow."""
+    set_apart = draft.centred or draft.bold or text.split(maxsplit=1)[0].isupper()
+    return set_apart and any(pattern.match(text) for _, pattern in _KINDS)
 
 
 def _deepest(outline: Outline) -> float:
