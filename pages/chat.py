@@ -110,7 +110,7 @@ def _input(collection: Collection, writing: messages.Writing | None) -> None:
                     "Stop",
                     key=f"stop-{writing.message.id}",
                     icon=":material/stop_circle:",
-                    on_click=services.get().chat.stop,
+                    on_click=messages.stop,
                     args=(writing.message.id,),
                 )
         with st.container(key="ask"):

@@ -117,7 +117,7 @@ def test_code_in_an_answer_is_not_escaped() -> None:
 
 def test_known_citations_become_chips_and_unknown_ones_stay_text() -> None:
     """Only numbers the answer really has open a source."""
-    assert answer("Five days [1][7].", "m1", {1}) == f"Five days {chip('m1', 1)}{JOINER}\\[7\\]."
+    assert answer("Five days [1][7].", "m1", {1}) == f"Five days\u00a0{chip('m1', 1)}{JOINER}\\[7\\]."
 
 
 def test_a_citation_behind_a_colon_is_not_lost() -> None:
@@ -157,7 +157,7 @@ def test_control_and_direction_characters_are_dropped() -> None:
 def test_extracts_show_a_documents_own_marks_as_they_are() -> None:
     """Only the number at the end of a paragraph is a citation."""
     assert extracts("*See* [1] there [2]\n\nMore [1]", "m", {1, 2}) == (
-        f"\\*See\\* \\[1\\] there {chip('m', 2)}\n\nMore {chip('m', 1)}"
+        f"\\*See\\* \\[1\\] there\u00a0{chip('m', 2)}\n\nMore\u00a0{chip('m', 1)}"
     )
 
 

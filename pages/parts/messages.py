@@ -13,7 +13,8 @@ from rag import services
 from rag.chat import Snapshot
 from rag.domain import Answer, Message, Step
 
-_REDRAWN_EVERY = 0.1
+_REDRAWN_EVERY = 0.1  # seconds
+_STOPPED_WITHIN = 0.4
 _CLOSEST = 3
 _LONG_QUESTION = 1500
 _DOING = {
@@ -104,12 +105,10 @@ def _actions(message: Message, is_last: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if message.answer is not None and not message.answer.refused and message.text:
             st.button("Copy", key=f"copy-{message.id}", icon=":material/content_copy:", type="tertiary")
-        again = is_last and st.button(
-            "Regenerate", key=f"again-{message.id}", icon=":material/refresh:", type="tertiary"
-        )
+        again = st.empty()  # a place even when there is no button: see chat.draw
         if message.answer is not None and message.answer.steps:
             st.caption(steps(message.answer.steps))
-    if again:
+    if is_last and again.button("Regenerate", key=f"again-{message.id}", icon=":material/refresh:", type="tertiary"):
         services.get().chat.regenerate(message.id)
         st.rerun()
 
@@ -147,7 +146,8 @@ def follow(place: Writing) -> None:
     seen, brought, said = -1, 0, ""
     while live is not None:
         snapshot = live.wait(seen, _REDRAWN_EVERY)
-        if snapshot.revision != seen:
+        is_new = snapshot.revision != seen
+        if is_new:
             seen = snapshot.revision
             numbers = {citation.number for citation in snapshot.citations}
             if snapshot.text:
@@ -163,12 +163,23 @@ def follow(place: Writing) -> None:
             place.stage.markdown(now)
             said = now
         st.session_state.get("problem")  # lets a click interrupt this loop even while the model is silent
-        time.sleep(_REDRAWN_EVERY)
+        if is_new:
+            time.sleep(_REDRAWN_EVERY)
+
+
+def stop(message_id: str) -> None:
+    """Stop an answer, and wait the moment it takes, so that the page is drawn only once."""
+    chat = services.get().chat
+    live = chat.live(message_id)
+    chat.stop(message_id)
+    until = time.monotonic() + _STOPPED_WITHIN
+    while live is not None and not (snapshot := live.snapshot()).done and time.monotonic() < until:
+        live.wait(snapshot.revision, _REDRAWN_EVERY)
 
 
 def _now(snapshot: Snapshot) -> str:
     """The steps that are done, and the one that is not, with the seconds since the question."""
     elapsed = int(time.monotonic() - snapshot.started)
     waiting = f" · {elapsed} s" if elapsed else ""
-    done = f"{steps(snapshot.steps)}, " if snapshot.steps else ""
-    return f":small[:gray[{done}]:shimmer[{_DOING[snapshot.stage]}{waiting}]]"
+    done = f":gray[{steps(snapshot.steps)},] " if snapshot.steps else ""
+    return f":small[{done}:shimmer[{_DOING[snapshot.stage]}{waiting}]]"

@@ -44,18 +44,15 @@ def _place(value: int | None) -> str:
 
 
 def table(hit: Hit, answer: Answer) -> str:
-    """Markdown table of every score of one passage."""
+    """Markdown table of every score of one passage, each with its maker."""
     called = word(hit.relevance, answer.bands)
+    relevance_shown = _number(hit.relevance) + (f" ({called})" if called else "")
     rows = (
-        ("Vector similarity", _number(hit.similarity), _place(hit.vector_rank), answer.embedding_model or "no model"),
-        ("Keyword", _number(hit.bm25), _place(hit.keyword_rank), "BM25"),
-        ("Fused", _number(hit.fused), _place(hit.fused_rank), "vectors and keywords together"),
-        (
-            "Relevance",
-            _number(hit.relevance) + (f" · {called}" if called else ""),
-            _place(hit.rank),
-            answer.reranker or "not reranked",
-        ),
+        ("Vector similarity", answer.embedding_model or "no model", _number(hit.similarity), hit.vector_rank),
+        ("Keyword", "BM25", _number(hit.bm25), hit.keyword_rank),
+        ("Fused", "both together", _number(hit.fused), hit.fused_rank),
+        ("Relevance", answer.reranker or "not reranked", relevance_shown, hit.rank),
     )
-    head = "| Score | Value | Rank | From |\n|---|---|---|---|\n"
-    return head + "\n".join(f"| {name} | {value} | {place} | {literal(model)} |" for name, value, place, model in rows)
+    return "| Score | Value | Rank |\n|---|---|---|\n" + "\n".join(
+        f"| {name} :small[:gray[{literal(maker)}]] | {value} | {_place(rank)} |" for name, maker, value, rank in rows
+    )

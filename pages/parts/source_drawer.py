@@ -37,8 +37,10 @@ def _drawer(message: Message) -> None:
         st.text("This citation has no source.")
         return
     with st.container(key="source-drawer"):
-        _heading(citation, numbers)
-        _support(citation)
+        _heading(citation)
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+            _support(citation)
+            _neighbours(citation, numbers)
         if not _page_picture(citation):
             _passage(citation)
         hit = scores.hit_of(answer, citation.chunk.id)
@@ -50,33 +52,38 @@ def _turn_to(number: int) -> None:
     st.session_state["source"] = number
 
 
-def _heading(citation: Citation, numbers: list[int]) -> None:
-    with st.container(horizontal=True, vertical_alignment="top", gap="small"):
-        with st.container(gap="xxsmall"):
-            st.markdown(f":blue-badge[{citation.number}] **{literal(citation.document)}**")
-            if page := places.page_of(citation):  # without pages, the headings stand above the passage
-                st.caption(literal(" · ".join(part for part in (page, places.section(citation.chunk)) if part)))
-        if len(numbers) > 1:
-            index = numbers.index(citation.number)
-            st.button(
-                "Previous",
-                key="source-previous",
-                icon=":material/chevron_left:",
-                type="tertiary",
-                disabled=index == 0,
-                on_click=_turn_to,
-                args=(numbers[max(index - 1, 0)],),
-            )
-            st.button(
-                "Next",
-                key="source-next",
-                icon=":material/chevron_right:",
-                icon_position="right",
-                type="tertiary",
-                disabled=index == len(numbers) - 1,
-                on_click=_turn_to,
-                args=(numbers[min(index + 1, len(numbers) - 1)],),
-            )
+def _heading(citation: Citation) -> None:
+    with st.container(gap="xxsmall"):
+        st.markdown(f":blue-badge[{citation.number}] **{literal(citation.document)}**")
+        if page := places.page_of(citation):  # without pages, the headings stand above the passage
+            st.caption(literal(" · ".join(part for part in (page, places.section(citation.chunk)) if part)))
+
+
+def _neighbours(citation: Citation, numbers: list[int]) -> None:
+    """Turn to the source before or after."""
+    if len(numbers) < 2:
+        return
+    index = numbers.index(citation.number)
+    with st.container(horizontal=True, width="content", gap="small"):
+        st.button(
+            "Previous",
+            key="source-previous",
+            icon=":material/chevron_left:",
+            type="tertiary",
+            disabled=index == 0,
+            on_click=_turn_to,
+            args=(numbers[max(index - 1, 0)],),
+        )
+        st.button(
+            "Next",
+            key="source-next",
+            icon=":material/chevron_right:",
+            icon_position="right",
+            type="tertiary",
+            disabled=index == len(numbers) - 1,
+            on_click=_turn_to,
+            args=(numbers[min(index + 1, len(numbers) - 1)],),
+        )
 
 
 def _page_picture(citation: Citation) -> bool:

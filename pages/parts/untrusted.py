@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection
 
 _WORD_JOINER = "\u2060"  # takes no room, and keeps two characters from being read as one sign
+_NO_BREAK_SPACE = "\u00a0"  # a citation does not begin a line
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
@@ -27,7 +28,7 @@ _CODE = re.compile(
     r"(?ms)(^[ \t>*+\-\d.)]*(?P<fence>`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t>]*(?P=fence)[`~]*[ \t]*$|\Z)|`[^`\n]+`)"
 )
 _CITED_PARAGRAPH = re.compile(r"(?s)(?P<text>.*?)\s*\[(?P<number>\d{1,3})\]")
-_IN_PROSE = re.compile(r"\\[!-/:-@\[-`{-~]|\[(?P<number>\d{1,3})\]|[\\\[\]<$:~&`]")
+_IN_PROSE = re.compile(r"\\[!-/:-@\[-`{-~]|(?P<space> ?)\[(?P<number>\d{1,3})\]|[\\\[\]<$:~&`]")
 
 
 def _unlinked(text: str) -> str:
@@ -103,7 +104,7 @@ def answer(text: str, message_id: str, numbers: Collection[int]) -> str:
     def shown(found: re.Match[str]) -> str:
         number = found["number"]
         if number and int(number) in numbers:
-            return chip(message_id, int(number))
+            return (_NO_BREAK_SPACE if found["space"] else "") + chip(message_id, int(number))
         sign = found.group()
         return sign if sign.startswith("\\") and len(sign) == 2 else re.sub(r"([\\\[\]<$:~&`])", r"\\\1", sign)
 
@@ -122,7 +123,7 @@ def extracts(text: str, message_id: str, numbers: Collection[int]) -> str:
     for paragraph in text.split("\n\n"):
         found = _CITED_PARAGRAPH.fullmatch(paragraph.strip())
         if found is not None and int(found["number"]) in numbers:
-            paragraphs.append(f"{literal(found['text'])} {chip(message_id, int(found['number']))}")
+            paragraphs.append(f"{literal(found['text'])}{_NO_BREAK_SPACE}{chip(message_id, int(found['number']))}")
         else:
             paragraphs.append(literal(paragraph))
     return "\n\n".join(paragraphs)
