@@ -83,8 +83,7 @@ _stemmers = _Stemmers()
 
 def words(text: str) -> list[Word]:
     """The content words in order; all words where there are no others ("Who are you?")."""
-    found = list(_analyse(text))
-    return [word for word, stop in found if not stop] or [word for word, _ in found]
+    return list(_analyse(text, with_stop_words=False)) or list(_analyse(text, with_stop_words=True))
 
 
 def terms(text: str) -> list[str]:
@@ -92,21 +91,20 @@ def terms(text: str) -> list[str]:
     return [word.stem for word in words(text)]
 
 
-def _analyse(text: str) -> Iterator[tuple[Word, bool]]:
-    """Every word, with whether it is a stop word. "IT" and "WHO" are names unless everything is in capitals."""
+def _analyse(text: str, *, with_stop_words: bool) -> Iterator[Word]:
+    """The words in order. "IT" and "WHO" are names and no stop words, unless everything is in capitals."""
     capitals_tell = not text.isupper()
     for match in _TOKEN.finditer(text):
-        for surface, offset in _split(match.group()):
-            folded = _fold(surface) or surface
-            stop = folded in STOP_WORDS and not (capitals_tell and len(surface) > 1 and surface.isupper())
-            yield Word(surface, _stem(folded), match.start() + offset), stop
+        token = match.group()
+        for surface, offset in [(token, 0)] if token.isascii() and token.isalpha() else _split(token):
+            stem, stop = _term(surface)
+            if not stop or with_stop_words or (capitals_tell and len(surface) > 1 and surface.isupper()):
+                yield Word(surface, stem, match.start() + offset)
 
 
 def _split(token: str) -> Iterator[tuple[str, int]]:
     """The words of a token with their offsets: an identifier as a whole comes before its parts."""
-    if token.isascii() and token.isalpha():  # nearly all are
-        yield token, 0
-    elif _is_unspaced(token):
+    if _is_unspaced(token):
         for start in range(max(len(token) - 1, 1)):
             yield token[start : start + 2], start
     elif not _NEGATION.search(token):  # "don't" says no more than "not", a stop word
@@ -120,6 +118,13 @@ def _split(token: str) -> Iterator[tuple[str, int]]:
 
 
 @lru_cache(maxsize=50_000)
+def _term(surface: str) -> tuple[str, bool]:
+    """The index term of a word, and whether it is a stop word."""
+    folded = _fold(surface) or surface
+    stem: str = _stemmers.english.stemWord(folded)
+    return stem, folded in STOP_WORDS
+
+
 def _fold(surface: str) -> str:
     """One spelling for all ways to write a word: "Ｃａｆé" and "cafe", "10-Q" and "10Q", "1,000" and "1000"."""
     if surface.isascii() and surface.isalpha():
@@ -132,12 +137,6 @@ def _fold(surface: str) -> str:
     bare = unicodedata.normalize("NFC", _DIACRITICS.sub("", unicodedata.normalize("NFD", folded)))
     # NFKC writes a few signs as several words; a term has no space, since the keyword index separates terms by them.
     return "".join(_JOINT.sub("", bare).split())[:LONGEST_TERM]
-
-
-@lru_cache(maxsize=50_000)
-def _stem(folded: str) -> str:
-    stem: str = _stemmers.english.stemWord(folded)
-    return stem
 
 
 # ---------------------------------------------------------------- sentences

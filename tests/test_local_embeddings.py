@@ -23,7 +23,7 @@ TABLE = {"north": [3, 0], "east": [0, 4], "nowhere": [0, 0]}
 def embedder() -> StaticEmbedder:
     tokenizer = Tokenizer(WordLevel({word: row for row, word in enumerate(TABLE)}, unk_token="nowhere"))
     tokenizer.pre_tokenizer = Whitespace()
-    return StaticEmbedder(numpy.array(list(TABLE.values()), numpy.float16), tokenizer)
+    return StaticEmbedder(numpy.array(list(TABLE.values()), numpy.float32), tokenizer)
 
 
 def test_vector_is_the_mean_at_unit_length(embedder: StaticEmbedder) -> None:

@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy
 import safetensors.numpy
-from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from rag.interfaces import Vectors
@@ -29,11 +28,11 @@ logger = logging.getLogger(__name__)
 class StaticEmbedder:
     """An Embedder whose vector of a text is the mean of its word pieces' vectors.
 
-    `table` has shape (pieces, dimension), in float16 as it is stored: half the memory, and means are summed in
-    float32. Nothing changes after construction, so any number of threads may use it.
+    `table` has shape (pieces, dimension); float32 takes twice the memory of the stored float16 and a quarter of the
+    time to sum. Nothing changes after construction, so any number of threads may use it.
     """
 
-    def __init__(self, table: NDArray[numpy.floating], tokenizer: Tokenizer, model: str = MODEL) -> None:
+    def __init__(self, table: Vectors, tokenizer: Tokenizer, model: str = MODEL) -> None:
         self._table = table
         self._tokenizer = tokenizer
         self._model = model
@@ -65,7 +64,7 @@ class StaticEmbedder:
         for start in range(0, len(texts), _BATCH):
             stop.check()
             indexes = range(start, min(start + _BATCH, len(texts)))
-            rows = self._sums([texts[index][:LONGEST_TEXT] for index in indexes])
+            rows = unit(self.sums(texts[start : start + _BATCH]))
             vectors[indexes.start : indexes.stop] = rows
             if received is not None:
                 received(indexes, rows)
@@ -73,7 +72,16 @@ class StaticEmbedder:
 
     def word_vectors(self, words: Sequence[str]) -> Vectors:
         """One unit-length vector per word, shape (words, dimension); zeros for a word without pieces."""
-        return self._sums([word[:LONGEST_TEXT] for word in words])
+        return unit(self.sums(words))
+
+    def sums(self, texts: Sequence[str]) -> Vectors:
+        """The sum of each text's piece vectors, shape (texts, dimension): sums of a text's parts add up to its own."""
+        sums = numpy.zeros((len(texts), self.dimension), numpy.float32)
+        encodings = self._encode([text[:LONGEST_TEXT] for text in texts])
+        for row, encoding in zip(sums, encodings, strict=True):
+            if encoding.ids:
+                numpy.add.reduce(self._table.take(encoding.ids, axis=0), axis=0, out=row)
+        return sums
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """The number of word pieces of each text."""
@@ -91,15 +99,12 @@ class StaticEmbedder:
     def _encode(self, texts: list[str]) -> list[Encoding]:
         return self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
 
-    def _sums(self, texts: list[str]) -> Vectors:
-        """The sum of each text's piece vectors, brought to unit length (which makes it the mean as well)."""
-        sums = numpy.zeros((len(texts), self.dimension), numpy.float32)
-        for row, encoding in zip(sums, self._encode(texts), strict=True):
-            if encoding.ids:
-                numpy.add.reduce(self._table.take(encoding.ids, axis=0), axis=0, dtype=numpy.float32, out=row)
-        lengths = numpy.sqrt(numpy.square(sums).sum(axis=1, keepdims=True))
-        sums /= numpy.maximum(lengths, _NO_LENGTH)
-        return sums
+
+def unit(sums: Vectors) -> Vectors:
+    """The rows at unit length, which makes a mean of a sum as well; zeros stay zeros."""
+    lengths = numpy.sqrt(numpy.square(sums).sum(axis=-1, keepdims=True))
+    rows: Vectors = sums / numpy.maximum(lengths, _NO_LENGTH)
+    return rows
 
 
 def load() -> StaticEmbedder | None:
@@ -111,5 +116,5 @@ def load() -> StaticEmbedder | None:
     if not (weights.is_file() and tokenizer.is_file()):
         logger.warning("The files of the local embedding model are not installed; only words are searched.")
         return None
-    table = safetensors.numpy.load_file(weights)["embedding.weight"]
+    table = safetensors.numpy.load_file(weights)["embedding.weight"].astype(numpy.float32)
     return StaticEmbedder(table, Tokenizer.from_file(str(tokenizer)))
