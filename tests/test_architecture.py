@@ -50,8 +50,9 @@ LEVEL_OF = {name: level for level, names in LEVELS.items() for name in names}
 STORES = {"rag.database", "rag.library", "rag.passages", "rag.vectors", "rag.keywords", "rag.conversations"}
 HOMES = {
     "chromadb": {"rag.chroma"},
-    "docx": {"rag.parsing.docx"},
+    "docx": set(),
     "filelock": {"rag.lock"},
+    "httpcore": {"rag.openrouter"},
     "httpx": {"rag.openrouter"},
     "itsdangerous": {"rag.links"},
     "lxml": {"rag.parsing.docx"},
