@@ -164,9 +164,10 @@ export default function (component) {
     const button = event.target.closest?.('[class*="st-key-copy-"] button');
     if (!button) return;
     const message = /st-key-copy-([a-z0-9]+)/.exec(button.closest('[class*="st-key-copy-"]').className)[1];
+    if (!shared[message]?.copy) return;
     event.preventDefault();
     event.stopPropagation();
-    copy(shared[message]?.copy ?? "");
+    copy(shared[message].copy);
     card.replaceChildren(element("div", "text-align: center", "Copied with its sources"));
     card.target = button;
     place(card, button);

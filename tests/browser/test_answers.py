@@ -86,6 +86,8 @@ def test_an_answer_is_copied_with_its_sources(samples_app: str, view: NEW_VIEW) 
     """Without going to the server: the text first, then one line per source."""
     page = view(samples_app)
     ask(page, LEAVE)
+    expect(last_answer(page).get_by_role("button", name="Copy")).to_be_visible()
+    idle(page)
     last_answer(page).get_by_role("button", name="Copy").click()
     expect(page.locator("#footnote-card")).to_contain_text("Copied")
     copied = page.evaluate("navigator.clipboard.readText()")
