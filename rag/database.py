@@ -114,7 +114,8 @@ versions = Table(
     Column("size", Integer, nullable=False),
     Column("pages", Integer),
     Column("chunks", Integer, nullable=False),
-    Column("status", Text, nullable=False, index=True),
+    # No index: the planner would take it for "ready", which nearly all are, and read every chunk for a question.
+    Column("status", Text, nullable=False),
     Column(
         "claimed", Boolean, nullable=False, server_default=false()
     ),  # somebody is at work on it, whatever its status
