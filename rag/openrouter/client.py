@@ -19,7 +19,7 @@ from rag.openrouter.failures import Purpose, Server
 from rag.openrouter.sse import Decoder
 from rag.stopping import Stop
 
-QUESTION_PATIENCE = 20.0
+QUESTION_PATIENCE = 10.0
 """Seconds within which a retry may still begin while a person waits for an answer."""
 
 INGEST_PATIENCE = 60.0
