@@ -1,5 +1,6 @@
 """What was read from a file comes back exactly, and only published chunks reach questions."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,32 @@ def test_hashes_can_be_recorded_anew(shelf: Shelf) -> None:
     version = shelf.publish("a.pdf", "One").newest
     shelf.passages.set_hashes([f"{version.id}x0"], [text_hash("other")])
     assert shelf.vectors.of_chunks("counting", [f"{version.id}x0"]) == {}
+
+
+def steps(shelf: Shelf, work: Callable[[], object]) -> int:
+    """How many hundreds of SQLite's machine instructions some work takes."""
+    counted = []
+    with shelf.database.read() as connection:
+        sqlite = connection.connection.driver_connection
+        assert sqlite is not None
+        sqlite.set_progress_handler(lambda: counted.append(1), 100)
+    work()
+    sqlite.set_progress_handler(None, 0)
+    return len(counted)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda shelf, ids: shelf.passages.chunks(ids),
+        lambda shelf, ids: shelf.vectors.of_chunks("counting", ids),
+        lambda shelf, ids: shelf.keywords.scores(shelf.collection.id, "one", ids),
+    ],
+)
+def test_a_question_reads_only_what_it_asks_for(shelf: Shelf, ask: Callable[[Shelf, list[str]], object]) -> None:
+    """The work for a hundred chunks does not grow with the collection."""
+    version = shelf.publish("a.pdf", *("one " + "word " * number for number in range(100))).newest
+    ids = [f"{version.id}x{number}" for number in range(100)]
+    alone = steps(shelf, lambda: ask(shelf, ids))
+    shelf.publish("b.pdf", *("two " + "word " * (number % 50) for number in range(2000)))
+    assert 0 < steps(shelf, lambda: ask(shelf, ids)) <= alone * 1.5
