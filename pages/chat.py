@@ -44,11 +44,12 @@ def _head(chosen: Collection | None, conversation: Conversation | None) -> None:
 
 def _picker(chosen: Collection | None) -> None:
     collections = {one.id: one.name for one in services.get().library.collections()}
+    st.session_state["chosen_collection"] = chosen.id if chosen is not None else None
     with st.container(key="collection", width="content"):
         st.selectbox(
             "Collection",
             list(collections),
-            index=list(collections).index(chosen.id) if chosen is not None else None,
+            index=0 if chosen is not None else None,
             format_func=lambda one: collections.get(one, ""),
             key="chosen_collection",
             on_change=_choose_collection,

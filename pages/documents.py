@@ -14,6 +14,8 @@ from rag.domain import Collection, Document
 from rag.errors import FootnoteError
 
 _ON_A_PAGE = 25
+_RESULTS_SHOWN = 8
+_RESULTS_HEIGHT = 320
 _FIRST_COLLECTION = "Documents"
 _OUTCOMES = {
     "new": "added",
@@ -42,10 +44,10 @@ def _collections(chosen: Collection | None) -> None:
     collections = {one.id: one.name for one in services.get().library.collections()}
     with st.container(key="collection", horizontal=True, vertical_alignment="bottom", gap="small"):
         if chosen is not None:
+            st.session_state["shown_collection"] = chosen.id  # the widget's own memory may be of another one
             st.selectbox(
                 "Collection",
                 list(collections),
-                index=list(collections).index(chosen.id),
                 format_func=lambda one: collections.get(one, ""),
                 key="shown_collection",
                 on_change=_choose,
@@ -181,15 +183,16 @@ def _results() -> None:
     results = st.session_state.get("results")
     if not results:
         return
-    with st.container(border=True, key="upload-results", gap="small"):
+    height = _RESULTS_HEIGHT if len(results) > _RESULTS_SHOWN else "content"
+    with st.container(border=True, key="upload-results", gap="small", height=height):
         for name, outcome, accepted in results:
             with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
                 st.markdown(":green[:material/check:]" if accepted else ":red[:material/close:]", width="content")
                 st.text(shortened(name, 80), width="content")
                 st.markdown(f":gray[{literal(outcome)}]", width="content")
-        if st.button("Dismiss", key="dismiss-results", type="tertiary"):
-            del st.session_state["results"]
-            st.rerun()
+    if st.button("Dismiss", key="dismiss-results", type="tertiary", icon=":material/close:"):
+        del st.session_state["results"]
+        st.rerun()
 
 
 # ---------------------------------------------------------------- documents
@@ -253,6 +256,7 @@ def _remove(document: Document) -> None:
 @failures.drawing
 def _documents(collection: Collection, polls: bool) -> None:
     documents = services.get().library.documents(collection.id)
+    documents = sorted(documents, key=lambda document: document.newest.status != "working")
     collection = services.get().library.collection(collection.id)
     if polls and not _changes(documents, collection):
         st.rerun()

@@ -333,6 +333,18 @@ def test_deleting_a_collection_asks_first(filled: FakeServices) -> None:
     assert filled.library.collections()
 
 
+def test_the_collection_chosen_on_one_page_is_shown_on_the_other(filled: FakeServices) -> None:
+    """Also after the widget has shown another one before."""
+    filled.library.create_collection("Contracts", "local:wordllama-256")
+    app = opened("documents.py")
+    app = sound(app.selectbox[0].select("c1").run())
+    app = sound(app.switch_page("chat.py").run())
+    assert app.selectbox[0].value == "c1"
+    app = sound(app.selectbox[0].select("c0").run())
+    app = sound(app.switch_page("documents.py").run())
+    assert app.selectbox[0].value == "c0"
+
+
 def test_another_embedding_model_offers_to_reindex(filled: FakeServices) -> None:
     """Changing the model is not an error to find out about at the first question."""
     filled.models.embeddings = "openrouter:m"

@@ -5,9 +5,10 @@ import streamlit as st
 from pages.parts import places, scores
 from pages.parts.untrusted import chip, literal, shortened, snippet
 from pages.parts.words import count
-from rag.domain import Answer, Citation, Hit, Message
+from rag.domain import Answer, Chunk, Citation, Hit, Message
 
 _LONGEST_PASSAGE = 220
+_LONGEST_SECTION = 90
 
 
 def draw(message: Message, expanded: bool) -> None:
@@ -35,6 +36,10 @@ def _where(document: str, *parts: str) -> str:
     return f"**{literal(document)}**" + (f" :gray[{literal(place)}]" if place else "")
 
 
+def _section(chunk: Chunk) -> str:
+    return shortened(places.section(chunk), _LONGEST_SECTION)
+
+
 def _scores(value: float | None, hit: Hit | None, answer: Answer) -> str:
     rank = scores.rank(hit) if hit is not None and answer.reranker is not None else ""
     return f":small[:gray[{' · '.join(part for part in (scores.relevance(value, answer), rank) if part)}]]"
@@ -42,7 +47,7 @@ def _scores(value: float | None, hit: Hit | None, answer: Answer) -> str:
 
 def _cited(message_id: str, citation: Citation, answer: Answer) -> None:
     chunk = citation.chunk
-    where = _where(citation.document, places.page_of(citation), places.section(chunk))
+    where = _where(citation.document, places.page_of(citation), _section(chunk))
     quote = snippet(chunk.text, citation.start, citation.end)
     score = _scores(citation.relevance, scores.hit_of(answer, chunk.id), answer)
     st.markdown(f"{chip(message_id, citation.number)} {where}  \n:small[{quote}]  \n{score}")
@@ -50,6 +55,6 @@ def _cited(message_id: str, citation: Citation, answer: Answer) -> None:
 
 def passage(hit: Hit, answer: Answer) -> None:
     """One passage that was found but is not cited."""
-    where = _where(hit.document, places.page_of_chunk(hit.chunk), places.section(hit.chunk))
+    where = _where(hit.document, places.page_of_chunk(hit.chunk), _section(hit.chunk))
     text = literal(shortened(hit.chunk.text, _LONGEST_PASSAGE))
     st.markdown(f"{where}  \n:small[{text}]  \n{_scores(hit.relevance, hit, answer)}")
