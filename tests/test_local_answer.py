@@ -55,6 +55,13 @@ def test_overlapping_passages_say_a_sentence_once(extractor: LocalExtractor) -> 
     assert sorted(found) == [shared, "Employees have 30 days of holiday a year."]
 
 
+def test_earlier_passage_wins_a_tie(extractor: LocalExtractor) -> None:
+    """Of sentences that answer alike, the one of the better passage is first."""
+    hits = [hit(f"Employees have {n} days of holiday a year.") for n in (25, 26, 27)]
+    found = extractor.extract("How many days of holiday do employees have?", hits, STATISTICS)
+    assert found[0][0] == 0
+
+
 def test_at_most_three(extractor: LocalExtractor) -> None:
     """However many sentences answer, three are shown, and only of the first five passages."""
     hits = [hit(f"Employees at site {n} have {n} days of holiday a year.") for n in range(20, 28)]

@@ -81,13 +81,14 @@ class LocalExtractor:
 
         A sentence that scores far below the best one is left out: one sentence answers better than one and padding.
         """
-        ranked = self._candidates(question, hits, statistics)
-        different = list({candidate.stems: candidate for candidate in reversed(ranked)}.values())
-        different.sort(key=lambda candidate: -candidate.score)
+        different: dict[tuple[str, ...], _Candidate] = {}
+        for candidate in self._candidates(question, hits, statistics):
+            different.setdefault(candidate.stems, candidate)
+        best = list(different.values())[:_SENTENCES]
         return [
             (candidate.hit, candidate.start, candidate.end)
-            for candidate in different[:_SENTENCES]
-            if candidate.score >= different[0].score - _FAR_BELOW
+            for candidate in best
+            if candidate.score >= best[0].score - _FAR_BELOW
         ]
 
     def _candidates(self, question: str, hits: Sequence[Hit], statistics: TermStatistics) -> list[_Candidate]:

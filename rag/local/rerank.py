@@ -30,6 +30,7 @@ class Fit:
     first_offset: float
     first_weight: float
     keyword_weight: float
+    bands: Bands
 
 
 WITH_VECTORS = Fit(
@@ -46,9 +47,11 @@ WITH_VECTORS = Fit(
     first_offset=-6.09,
     first_weight=11.5,
     keyword_weight=0.6,
+    bands=Bands(not_found=0.10, confident=0.30, strong=0.60, fitted=True),
 )
 
-# Fitted to the log-odds that the other gives, so that one set of cut points serves both.
+# Fitted to the log-odds that the other gives, so that scores mean about the same; words alone tell worse what is off
+# the topic, so more is refused.
 WORDS_ONLY = Fit(
     offset=-4.05,
     weights=PassageFeatures(
@@ -63,6 +66,7 @@ WORDS_ONLY = Fit(
     first_offset=-4.18,
     first_weight=8.78,
     keyword_weight=1.0,
+    bands=Bands(not_found=0.15, confident=0.30, strong=0.60, fitted=True),
 )
 
 # A question that says much is served best by the first stage: features of single sentences pull a passage up for
@@ -86,7 +90,7 @@ class LocalReranker:
     @property
     def bands(self) -> Bands:
         """Cut points of the score, fitted."""
-        return Bands(not_found=0.10, confident=0.30, strong=0.60, fitted=True)
+        return self._fit.bands
 
     def rerank(
         self, question: str, hits: Sequence[Hit], statistics: TermStatistics, stop: Stop
