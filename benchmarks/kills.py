@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -236,29 +237,33 @@ class Trials:
         self._acknowledged: dict[str, str | None] = {}
         self._kept: dict[str, str] = {}
 
-    def run(self, shortest: float, longest: float) -> dict[str, Any]:
-        """Start a worker, kill it that many seconds after it began to work; what it had found at its start."""
+    def run(self, longest: float) -> dict[str, Any]:
+        """Start a worker and kill it, at most that many seconds after it began to work, or now and then amid its start.
+
+        Gives what it found at its start, or nothing but an empty list of broken promises where it did not come so far.
+        """
         self._seed += 1
         worker = self._start(for_ever=True)
-        # A timer rather than a sleep here, because lines must be read until the very moment.
-        assert worker.stdout is not None
-        report = self._read_report(worker)
-        timer = threading.Timer(self._chance.uniform(shortest, longest), worker.kill)
-        timer.start()
-        for line in worker.stdout:
-            self._take(line)
-        timer.cancel()
-        self._end(worker)
-        return report
+        amid_start = self._chance.random() < 0.25
+        if amid_start:
+            _kill_after(worker, self._chance.uniform(0.3, 1.2))
+        report = _read_report(worker)
+        if not amid_start:
+            _kill_after(worker, self._chance.uniform(0, longest))
+        return self._follow(worker, report, -signal.SIGKILL)
 
     def check(self) -> dict[str, Any]:
         """Start a worker that only recovers, checks and settles; what it found."""
         worker = self._start(for_ever=False)
-        report = self._read_report(worker)
+        return self._follow(worker, _read_report(worker), 0)
+
+    def _follow(self, worker: "subprocess.Popen[str]", report: dict[str, Any], end: int) -> dict[str, Any]:
         assert worker.stdout is not None
-        for line in worker.stdout:
-            self._take(line)
-        self._end(worker)
+        with worker.stdout:
+            for line in worker.stdout:
+                self._take(line)
+        if worker.wait() != end:
+            report["broken"].append(f"the worker ended with {worker.returncode}")
         return report
 
     def _start(self, for_ever: bool) -> "subprocess.Popen[str]":
@@ -275,15 +280,6 @@ class Trials:
             text=True,
         )
 
-    def _read_report(self, worker: "subprocess.Popen[str]") -> dict[str, Any]:
-        assert worker.stdout is not None
-        line = worker.stdout.readline()
-        if not line:
-            self._end(worker)
-            return {"broken": [f"the worker ended with {worker.returncode}"]}
-        report: dict[str, Any] = json.loads(line)
-        return report
-
     def _take(self, line: str) -> None:
         if not line.endswith("\n"):
             return  # cut by the kill
@@ -299,10 +295,19 @@ class Trials:
             self._kept.pop(said["done"], None)
             self._acknowledged[said["done"]] = said["sha256"]
 
-    def _end(self, worker: "subprocess.Popen[str]") -> None:
-        worker.wait()
-        if worker.stdout is not None:
-            worker.stdout.close()
+
+def _kill_after(worker: "subprocess.Popen[str]", seconds: float) -> None:
+    # By a timer, because what the worker says must be read until the very moment.
+    timer = threading.Timer(seconds, worker.kill)
+    timer.daemon = True
+    timer.start()
+
+
+def _read_report(worker: "subprocess.Popen[str]") -> dict[str, Any]:
+    assert worker.stdout is not None
+    line = worker.stdout.readline()
+    report: dict[str, Any] = json.loads(line) if line.endswith("\n") else {"broken": []}
+    return report
 
 
 def main(trials: int, seed: int) -> int:
@@ -313,7 +318,7 @@ def main(trials: int, seed: int) -> int:
         series = Trials(Path(folder), seed)
         print("trial | chunks | written at start | generation | recovery s | broken")
         for trial in range(trials + 1):
-            report = series.run(0.0, 2.0) if trial < trials else series.check()
+            report = series.run(2.0) if trial < trials else series.check()
             broken += len(report["broken"])
             rebuilt += report.get("generation", generation) > generation > 0
             generation = report.get("generation", generation)

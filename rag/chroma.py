@@ -50,13 +50,19 @@ class ChromaIndex:
         """Load Chroma, which takes half a second, and open the folder."""
         # Imported here so that the first page need not wait for it.
         import chromadb  # noqa: PLC0415
+        from chromadb.api.shared_system_client import SharedSystemClient  # noqa: PLC0415
         from chromadb.config import Settings  # noqa: PLC0415
 
         _raise_open_file_limit()
+        # Without `_env_file` Chroma would read the server's .env as its own settings.
+        settings = Settings(_env_file=None, anonymized_telemetry=False)
         with _translated():
-            # Without `_env_file` Chroma would read the server's .env as its own settings.
-            settings = Settings(_env_file=None, anonymized_telemetry=False)
-            self._client = cast("Client", chromadb.PersistentClient(self.folder, settings=settings))
+            try:
+                self._client = cast("Client", chromadb.PersistentClient(self.folder, settings=settings))
+            except BaseException:
+                # Chroma would hand the half-opened folder out again at the next try.
+                SharedSystemClient.clear_system_cache()
+                raise
 
     def close(self) -> None:
         """Let go of the folder."""

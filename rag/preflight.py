@@ -88,6 +88,9 @@ def _connect(folder: Path) -> sqlite3.Connection:
 def _segments(folder: Path) -> list[tuple[str, str, frozenset[str]]]:
     """(segment, name of the index, ids whose vectors Chroma believes to be in the files) of each index."""
     with closing(_connect(folder)) as connection:
+        (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if state != "ok":
+            raise sqlite3.DatabaseError(state)
         named = connection.execute(
             "SELECT s.id, c.name FROM segments s JOIN collections c ON c.id = s.collection WHERE s.scope = 'VECTOR'"
         ).fetchall()

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy
 
 from rag import preflight
+from rag.chroma import ChromaIndex
 from rag.domain import Collection
 from rag.errors import FootnoteError
 from rag.stores import Stores
@@ -38,7 +39,7 @@ def recover(stores: Stores, rebuilding: Callable[[int, int], None]) -> None:
     counts vectors while indexes are written; it is not called when there is nothing to write. Raises FootnoteError.
     """
     damaged = _remove_damaged(stores.index.folder)
-    stores.index.open()
+    _open(stores.index)
     gaps = [_gap(stores, collection, damaged) for collection in _indexed(stores)]
     done, total = 0, sum(len(gap.missing) for gap in gaps)
     for gap in gaps:
@@ -62,13 +63,32 @@ def _remove_damaged(folder: Path) -> frozenset[str]:
     segments = preflight.check(folder)
     if segments is None:
         logger.warning("Start: Chroma's database is damaged, all vector indexes are built anew")
-        shutil.rmtree(folder)
+        _remove(folder)
         return frozenset()
     damaged = [segment for segment in segments if segment.problem is not None]
     for segment in damaged:
         logger.warning("Start: vector index %s is built anew: %s", segment.index, segment.problem)
-        shutil.rmtree(segment.folder, ignore_errors=True)
+        if segment.folder.exists():
+            _remove(segment.folder)
     return frozenset(segment.index for segment in damaged)
+
+
+def _open(index: ChromaIndex) -> None:
+    try:
+        index.open()
+    except FootnoteError:
+        logger.warning("Start: Chroma cannot open its folder, all vector indexes are built anew", exc_info=True)
+        _remove(index.folder)
+        index.open()
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise FootnoteError(
+            f"The damaged folder {folder} cannot be removed: {error.strerror}. Remove it and restart; it is built anew."
+        ) from error
 
 
 def _gap(stores: Stores, collection: Collection, damaged: frozenset[str]) -> _Gap:

@@ -191,6 +191,16 @@ def test_a_damaged_database_is_told_apart(folder: Path, content: bytes) -> None:
     assert preflight.check(folder) is None
 
 
+def test_a_damaged_page_of_the_database_is_noticed(folder: Path) -> None:
+    """Also in a table that the check itself does not need."""
+    connection = sqlite3.connect(folder / preflight.DATABASE)
+    (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'embeddings_queue'").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    write(preflight.DATABASE, (page - 1) * size, b"\xff" * size)(folder)
+    assert preflight.check(folder) is None
+
+
 def test_an_unfinished_transaction_is_rolled_back_first(folder: Path) -> None:
     """A check after a kill works on the database as SQLite repairs it."""
     connection = sqlite3.connect(folder / preflight.DATABASE, isolation_level=None)
