@@ -21,3 +21,8 @@ def desk(tmp_path: Path, reader: Reader) -> Iterator[Desk]:
     opened = Desk(tmp_path, reader)
     yield opened
     opened.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests come last: Playwright keeps an event loop running in this thread, and others need their own."""
+    items.sort(key=lambda item: "browser" in item.path.parts)
