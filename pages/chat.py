@@ -73,11 +73,13 @@ def _messages(conversation: Conversation) -> tuple[Message, ...]:
 
 def _draw(shown: tuple[Message, ...]) -> messages.Writing | None:
     """Draw the messages; returns the place of the one that is still being written."""
+    asked = ""
     for message in shown:
         if message.role == "user":
+            asked = message.text
             messages.question(message)
         elif message.state != "writing":
-            messages.answer(message, is_last=message is shown[-1])
+            messages.answer(message, asked, is_last=message is shown[-1])
         elif message is shown[-1]:
             return messages.writing(message)
     return None

@@ -283,6 +283,7 @@ def _changes(documents: Sequence[Document], collection: Collection) -> bool:
 def draw() -> None:
     st.title("Documents", anchor=False)
     chosen = _chosen()
+    progress.line(besides=chosen.id if chosen is not None else None)
     _collections(chosen)
     _uploader(chosen)
     failures.show_last()

@@ -161,6 +161,18 @@ def test_a_refusal_shows_what_was_searched_and_the_closest_passages(filled: Fake
     assert "relevance 0.44" in shown
 
 
+def test_a_rewritten_question_is_shown(filled: FakeServices) -> None:
+    """What was searched may be more than what was typed."""
+    assert "Searched for “How many leave days can I carry over\\?”" in texts(ask(opened(), "And how many?"))
+    assert "Searched for" not in texts(ask(opened(), "How many leave days can I carry over?"))
+
+
+def test_a_source_that_supports_only_in_part_says_so(filled: FakeServices) -> None:
+    """In the list, before anybody opens it."""
+    shown = [one.value for one in ask(opened(), "How many?").markdown if "handbook" in one.value]
+    assert ["supports it only in part" in one for one in shown[:2]] == [False, True]
+
+
 def test_a_weak_answer_is_marked(filled: FakeServices) -> None:
     """Between refused and confident the reader is told to check."""
     filled.chat.next_answer = answer("Perhaps [1].", weak=True)

@@ -55,8 +55,8 @@ def question(message: Message) -> None:
             st.text(message.text)
 
 
-def answer(message: Message, is_last: bool) -> None:
-    """A finished answer."""
+def answer(message: Message, asked: str, is_last: bool) -> None:
+    """A finished answer to the question `asked`."""
     with (
         st.chat_message("assistant", avatar=":material/format_quote:"),
         st.container(key=f"answer-{message.id}", gap="small"),
@@ -64,14 +64,14 @@ def answer(message: Message, is_last: bool) -> None:
         found = message.answer
         if found is not None and found.refused:
             _refusal(found)
-        else:
+        elif message.text:
             _text(message)
         if message.state == "failed":
             st.error(literal(message.problem or "The answer could not be written."), icon=":material/error:")
         elif message.state in _STATES:
             st.caption(_STATES[message.state])
         if found is not None:
-            _remarks(found)
+            _remarks(found, asked)
             source_list.draw(message, expanded=is_last)
         _actions(message, is_last)
 
@@ -96,7 +96,9 @@ def _refusal(found: Answer) -> None:
                 source_list.passage(hit, found)
 
 
-def _remarks(found: Answer) -> None:
+def _remarks(found: Answer, asked: str) -> None:
+    if not found.refused and found.query.strip() != asked.strip():
+        st.caption(f":material/search: Searched for “{literal(found.query)}”")
     for notice in found.notices:
         st.caption(f":material/info: {literal(notice)}")
 

@@ -39,12 +39,6 @@ def fraction(version: Version) -> float:
     return min(1.0, max(0.0, (_STAGES.index(version.stage) - 1 + min(within, 1.0)) / (len(_STAGES) - 1)))
 
 
-def is_active() -> bool:
-    """Whether any document of any collection is on its way."""
-    activity = services.get().library.activity()
-    return activity.waiting + activity.working > 0
-
-
 @failures.drawing
 def _line() -> None:
     activity = services.get().library.activity()
@@ -60,7 +54,8 @@ def _line() -> None:
     st.progress(value, text=f":small[{text}]")
 
 
-def line() -> None:
-    """One line while documents are being indexed, nothing otherwise."""
-    if is_active():
+def line(besides: str | None = None) -> None:
+    """One line while documents are being indexed, in other collections than `besides`; nothing otherwise."""
+    on_the_way = services.get().library.activity().documents
+    if any(document.collection_id != besides for document in on_the_way):
         st.fragment(_line, run_every=EVERY)()

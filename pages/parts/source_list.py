@@ -5,10 +5,11 @@ import streamlit as st
 from pages.parts import places, scores
 from pages.parts.untrusted import chip, literal, shortened, snippet
 from pages.parts.words import count
-from rag.domain import Answer, Chunk, Citation, Hit, Message
+from rag.domain import Answer, Chunk, Citation, Hit, Message, Support
 
 _LONGEST_PASSAGE = 220
 _LONGEST_SECTION = 90
+_DOUBTS: dict[Support, str] = {"weak": "supports it only in part", "none": "may not support it"}
 
 
 def draw(message: Message, expanded: bool) -> None:
@@ -50,6 +51,8 @@ def _cited(message_id: str, citation: Citation, answer: Answer) -> None:
     where = _where(citation.document, places.page_of(citation), _section(chunk))
     quote = snippet(chunk.text, citation.start, citation.end)
     score = _scores(citation.relevance, scores.hit_of(answer, chunk.id), answer)
+    if doubt := _DOUBTS.get(citation.support):
+        score += f" :small[:orange[{doubt}]]"
     st.markdown(f"{chip(message_id, citation.number)} {where}  \n:small[{quote}]  \n{score}")
 
 

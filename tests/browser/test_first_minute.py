@@ -63,3 +63,14 @@ def test_own_files_are_uploaded_listed_and_removed(empty_app: str, view: NEW_VIE
     answer.locator('a[href^="#cite-"]').first.click()
     expect(page.locator(".st-key-source-drawer")).to_contain_text("was deleted")
     expect(page.locator(".st-key-source-drawer")).to_contain_text("The harbour fee is 12 euros per day.")
+
+
+def test_a_question_that_is_too_long_stays_in_its_box(samples_app: str, view: NEW_VIEW) -> None:
+    """The reason is said, and nothing typed is lost."""
+    page = view(samples_app)
+    box = page.get_by_test_id("stChatInputTextArea")
+    box.fill("x" * 20_001)
+    box.press("Enter")
+    expect(page.get_by_test_id("stAlert")).to_contain_text("at most 20,000")
+    expect(box).to_have_value("x" * 20_001)
+    expect(page.get_by_test_id("stChatMessage")).to_have_count(0)
