@@ -151,7 +151,8 @@ def _add(collection_id: str, file: UploadedFile) -> tuple[str, str, bool]:
 
 @failures.acting
 def _upload(collection_id: str | None, key: str) -> None:
-    files: Sequence[UploadedFile] = st.session_state[key] or ()
+    # The browser may send the same files again before it has drawn the new uploader; released ones are no files then.
+    files = [file for file in st.session_state.get(key) or () if isinstance(file, UploadedFile)]
     if not files:
         return
     if collection_id is None:
@@ -236,10 +237,22 @@ def _row(document: Document) -> None:
             services.get().indexer.wake()
             st.rerun()
         if st.button("Remove", key=f"remove-{document.id}", icon=":material/delete:", type="tertiary"):
-            _remove(document)
+            st.session_state["removing"] = document.id
+            st.rerun()
 
 
-@st.dialog("Remove this document?")
+def _keep() -> None:
+    st.session_state.pop("removing", None)
+
+
+def _asked_to_remove(documents: Sequence[Document]) -> None:
+    """Asks until it is answered, whatever else is drawn anew meanwhile: the list draws itself while it polls."""
+    document = next((one for one in documents if one.id == st.session_state.get("removing")), None)
+    if document is not None:
+        _remove(document)
+
+
+@st.dialog("Remove this document?", on_dismiss=_keep)
 @failures.drawing
 def _remove(document: Document) -> None:
     st.markdown(
@@ -250,6 +263,7 @@ def _remove(document: Document) -> None:
         built = services.get()
         built.library.remove(document.id)
         built.indexer.wake()
+        _keep()
         st.rerun()
 
 
@@ -289,7 +303,9 @@ def draw() -> None:
     failures.show_last()
     _results()
     if chosen is not None:
-        polls = _changes(services.get().library.documents(chosen.id), chosen)
+        documents = services.get().library.documents(chosen.id)
+        _asked_to_remove(documents)
+        polls = _changes(documents, chosen)
         st.fragment(_documents, run_every=progress.EVERY if polls else None)(chosen, polls)
 
 

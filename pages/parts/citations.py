@@ -66,9 +66,8 @@ def listen(messages: tuple[Message, ...]) -> None:
         on_open_change=lambda: None,
     )
     if result.open:
-        message = next((message for message in messages if message.id == result.open["message"]), None)
-        if message is not None and message.answer is not None:
-            source_drawer.open_source(message, result.open["number"])
+        source_drawer.choose(result.open["message"], result.open["number"])
+    source_drawer.draw(messages)
 
 
 def cards_while_writing(message_id: str, citations: tuple[Citation, ...]) -> None:

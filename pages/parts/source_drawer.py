@@ -19,20 +19,34 @@ _SUPPORT = {
 }
 
 
-def open_source(message: Message, number: int) -> None:
-    """Open the drawer at one citation."""
-    st.session_state["source"] = number
-    _drawer(message)
+def choose(message_id: str, number: int) -> None:
+    """The source to show from now on, until the drawer is closed."""
+    st.session_state["source"] = (message_id, number)
 
 
-@st.dialog("Source", width=_WIDTH, position="right")
+def close() -> None:
+    st.session_state.pop("source", None)
+
+
+def draw(messages: tuple[Message, ...]) -> None:
+    """The drawer, if a source of these messages is chosen; it stays open whatever else is drawn anew meanwhile."""
+    message_id, _ = st.session_state.get("source", ("", 0))
+    message = next((message for message in messages if message.id == message_id), None)
+    if message is None:
+        close()
+    else:
+        _drawer(message)
+
+
+@st.dialog("Source", width=_WIDTH, position="right", on_dismiss=close)
 @failures.drawing
 def _drawer(message: Message) -> None:
     answer = message.answer
     if answer is None:
         return
     numbers = [citation.number for citation in answer.citations]
-    citation = next((one for one in answer.citations if one.number == st.session_state["source"]), None)
+    _, chosen = st.session_state.get("source", ("", 0))
+    citation = next((one for one in answer.citations if one.number == chosen), None)
     if citation is None:
         st.text("This citation has no source.")
         return
@@ -40,16 +54,12 @@ def _drawer(message: Message) -> None:
         _heading(citation)
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             _support(citation)
-            _neighbours(citation, numbers)
+            _neighbours(message.id, citation, numbers)
         if not _page_picture(citation):
             _passage(citation)
         hit = scores.hit_of(answer, citation.chunk.id)
         if hit is not None:
             st.markdown(scores.table(hit, answer))
-
-
-def _turn_to(number: int) -> None:
-    st.session_state["source"] = number
 
 
 def _heading(citation: Citation) -> None:
@@ -59,7 +69,7 @@ def _heading(citation: Citation) -> None:
             st.caption(literal(" · ".join(part for part in (page, places.section(citation.chunk)) if part)))
 
 
-def _neighbours(citation: Citation, numbers: list[int]) -> None:
+def _neighbours(message_id: str, citation: Citation, numbers: list[int]) -> None:
     """Turn to the source before or after."""
     if len(numbers) < 2:
         return
@@ -71,8 +81,8 @@ def _neighbours(citation: Citation, numbers: list[int]) -> None:
             icon=":material/chevron_left:",
             type="tertiary",
             disabled=index == 0,
-            on_click=_turn_to,
-            args=(numbers[max(index - 1, 0)],),
+            on_click=choose,
+            args=(message_id, numbers[max(index - 1, 0)]),
         )
         st.button(
             "Next",
@@ -81,8 +91,8 @@ def _neighbours(citation: Citation, numbers: list[int]) -> None:
             icon_position="right",
             type="tertiary",
             disabled=index == len(numbers) - 1,
-            on_click=_turn_to,
-            args=(numbers[min(index + 1, len(numbers) - 1)],),
+            on_click=choose,
+            args=(message_id, numbers[min(index + 1, len(numbers) - 1)]),
         )
 
 
