@@ -24,6 +24,32 @@ _OUTCOMES = {
 }
 
 
+# ---------------------------------------------------------------- dialogs
+#
+# Which one is open is remembered until it is answered, because the page draws itself anew when indexing ends.
+
+
+def _open(dialog: str) -> None:
+    st.session_state["dialog"] = dialog
+
+
+def _close() -> None:
+    st.session_state.pop("dialog", None)
+
+
+def _dialogs(chosen: Collection | None, documents: Sequence[Document]) -> None:
+    dialog = st.session_state.get("dialog")
+    document = next((one for one in documents if one.id == dialog), None)
+    if dialog == "create":
+        _create()
+    elif dialog == "rename" and chosen is not None:
+        _rename(chosen)
+    elif dialog == "delete" and chosen is not None:
+        _delete(chosen)
+    elif document is not None:
+        _remove(document)
+
+
 # ---------------------------------------------------------------- collections
 
 
@@ -53,13 +79,24 @@ def _collections(chosen: Collection | None) -> None:
                 on_change=_choose,
                 width=280,
             )
-        if st.button("New collection", icon=":material/add:", key="new-collection"):
-            _create()
+        st.button("New collection", icon=":material/add:", key="new-collection", on_click=_open, args=("create",))
         if chosen is not None:
-            if st.button("Rename", icon=":material/edit:", key="rename-collection", type="tertiary"):
-                _rename(chosen)
-            if st.button("Delete", icon=":material/delete:", key="delete-collection", type="tertiary"):
-                _delete(chosen)
+            st.button(
+                "Rename",
+                icon=":material/edit:",
+                key="rename-collection",
+                type="tertiary",
+                on_click=_open,
+                args=("rename",),
+            )
+            st.button(
+                "Delete",
+                icon=":material/delete:",
+                key="delete-collection",
+                type="tertiary",
+                on_click=_open,
+                args=("delete",),
+            )
 
 
 def _new_collection(name: str) -> Collection:
@@ -67,27 +104,29 @@ def _new_collection(name: str) -> Collection:
     return built.library.create_collection(name, built.models.embeddings)
 
 
-@st.dialog("New collection")
+@st.dialog("New collection", on_dismiss=_close)
 @failures.drawing
 def _create() -> None:
     with st.form("create", border=False):
         name = st.text_input("Name", max_chars=64, placeholder="Contracts 2026")
         if st.form_submit_button("Create", type="primary"):
             st.session_state["collection_id"] = _new_collection(name).id
+            _close()
             st.rerun()
 
 
-@st.dialog("Rename collection")
+@st.dialog("Rename collection", on_dismiss=_close)
 @failures.drawing
 def _rename(collection: Collection) -> None:
     with st.form("rename", border=False):
         name = st.text_input("Name", value=collection.name, max_chars=64)
         if st.form_submit_button("Rename", type="primary"):
             services.get().library.rename_collection(collection.id, name)
+            _close()
             st.rerun()
 
 
-@st.dialog("Delete this collection?")
+@st.dialog("Delete this collection?", on_dismiss=_close)
 @failures.drawing
 def _delete(collection: Collection) -> None:
     built = services.get()
@@ -99,6 +138,7 @@ def _delete(collection: Collection) -> None:
     if st.button("Delete collection", type="primary", key="confirm-delete"):
         built.library.remove_collection(collection.id)
         built.indexer.wake()
+        _close()
         st.rerun()
 
 
@@ -237,22 +277,11 @@ def _row(document: Document) -> None:
             services.get().indexer.wake()
             st.rerun()
         if st.button("Remove", key=f"remove-{document.id}", icon=":material/delete:", type="tertiary"):
-            st.session_state["removing"] = document.id
+            _open(document.id)
             st.rerun()
 
 
-def _keep() -> None:
-    st.session_state.pop("removing", None)
-
-
-def _asked_to_remove(documents: Sequence[Document]) -> None:
-    """Asks until it is answered, whatever else is drawn anew meanwhile: the list draws itself while it polls."""
-    document = next((one for one in documents if one.id == st.session_state.get("removing")), None)
-    if document is not None:
-        _remove(document)
-
-
-@st.dialog("Remove this document?", on_dismiss=_keep)
+@st.dialog("Remove this document?", on_dismiss=_close)
 @failures.drawing
 def _remove(document: Document) -> None:
     st.markdown(
@@ -263,7 +292,7 @@ def _remove(document: Document) -> None:
         built = services.get()
         built.library.remove(document.id)
         built.indexer.wake()
-        _keep()
+        _close()
         st.rerun()
 
 
@@ -297,14 +326,14 @@ def _changes(documents: Sequence[Document], collection: Collection) -> bool:
 def draw() -> None:
     st.title("Documents", anchor=False)
     chosen = _chosen()
+    documents = services.get().library.documents(chosen.id) if chosen is not None else ()
     progress.line(besides=chosen.id if chosen is not None else None)
     _collections(chosen)
     _uploader(chosen)
     failures.show_last()
     _results()
+    _dialogs(chosen, documents)
     if chosen is not None:
-        documents = services.get().library.documents(chosen.id)
-        _asked_to_remove(documents)
         polls = _changes(documents, chosen)
         st.fragment(_documents, run_every=progress.EVERY if polls else None)(chosen, polls)
 

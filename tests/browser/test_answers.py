@@ -52,6 +52,11 @@ def test_a_citation_opens_its_page_with_the_sentence_lit(samples_app: str, view:
     expect(picture).to_be_visible()
     expect(drawer).to_contain_text("page 4 (PDF page 8)")
     expect(drawer).to_contain_text("Vector similarity")
+    drawer.get_by_role("button", name="Next").click()
+    expect(drawer).to_contain_text("5.1 Annual leave")
+    drawer.get_by_role("button", name="Previous").click()
+    expect(drawer).to_contain_text("5.2 Carrying leave over")
+    expect(picture).to_be_visible()
     shown = page.request.get(picture.evaluate("image => image.src")).body()
     assert 0.001 < lit_share(shown) < 0.1
 

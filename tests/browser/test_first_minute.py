@@ -74,3 +74,32 @@ def test_a_question_that_is_too_long_stays_in_its_box(samples_app: str, view: NE
     expect(page.get_by_test_id("stAlert")).to_contain_text("at most 20,000")
     expect(box).to_have_value("x" * 20_001)
     expect(page.get_by_test_id("stChatMessage")).to_have_count(0)
+
+
+def test_collections_are_made_renamed_and_deleted(samples_app: str, view: NEW_VIEW) -> None:
+    """A wrong name has its reason in the dialog; deleting can be thought better of."""
+    page = view(f"{samples_app}/documents")
+    shown = page.locator(".st-key-collection input")
+    dialog = page.get_by_role("dialog")
+    page.get_by_role("button", name="New collection").click()
+    dialog.get_by_role("textbox").fill("<b>")
+    dialog.get_by_role("button", name="Create").click()
+    expect(dialog.get_by_test_id("stAlert")).to_contain_text("letters, digits")
+    dialog.get_by_role("textbox").fill("Contracts")
+    dialog.get_by_role("button", name="Create").click()
+    expect(dialog).to_have_count(0)
+    expect(shown).to_have_value("Contracts")
+
+    page.get_by_role("button", name="Rename").click()
+    dialog.get_by_role("textbox").fill("Agreements")
+    dialog.get_by_role("button", name="Rename").click()
+    expect(shown).to_have_value("Agreements")
+
+    page.get_by_role("button", name="Delete").click()
+    expect(dialog).to_contain_text("with its 0 documents will be gone")
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(shown).to_have_value("Agreements")
+    page.get_by_role("button", name="Delete").click()
+    dialog.get_by_role("button", name="Delete collection").click()
+    expect(shown).to_have_value("Sample documents")
