@@ -4,6 +4,7 @@ import logging
 import secrets
 import threading
 import time
+from collections.abc import Callable
 
 from rag.domain import Collection, Progress, Version
 from rag.errors import FootnoteError, NotFound, Stopped
@@ -89,15 +90,20 @@ class Indexer:
 
     def _loop(self) -> None:
         while not self._closing.is_set:
-            try:
-                worked = self._keep_house() or self._index_next()
-            except Exception:
-                logger.exception("Background work failed")
-                worked = False
-            if not worked:
+            # One kind of work that keeps failing must not keep the other from being done.
+            worked = [self._tried(self._keep_house), self._tried(self._index_next)]
+            if not any(worked):
                 with self._work_waits:
                     if not self._closing.is_set:
                         self._work_waits.wait(_LOOKED_AT_EVERY)
+
+    def _tried(self, work: Callable[[], bool]) -> bool:
+        """Whether something was done; what fails unexpectedly is logged and tried again later."""
+        try:
+            return work()
+        except Exception:
+            logger.exception("Background work failed")
+            return False
 
     def _keep_house(self) -> bool:
         """Erase what was removed and re-index what waits for it; one thread at a time. False when nothing was done."""
