@@ -9,7 +9,7 @@ errors too: {"error": {"code", "message"}}, where the message is a sentence for 
     GET    /api/v1/collections/{name}/documents   200 {"documents": [DOCUMENT, ...]}, newest upload first
     GET    /api/v1/documents/{id}                 200 DOCUMENT
     DELETE /api/v1/documents/{id}                 204; it is gone from lists and answers at once
-    POST   /api/v1/collections/{name}/search      {"query", "limit": 1 to 50, default 10}
+    POST   /api/v1/collections/{name}/search      {"query", "limit": 1 to 50, default 10; at most 30 are ranked}
                                                   200 {"hits": [HIT, ...], "reranker": its name or null}
     POST   /api/v1/collections/{name}/ask         {"question", "history": [{"role": "user"|"assistant", "content"}]}
                                                   200 ANSWER; with `Accept: text/event-stream` EVENTS
