@@ -94,6 +94,8 @@ def samples_app(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> I
     with serving(tmp_path_factory.mktemp("samples"), {}) as url, viewing(browser) as view:
         page = view(url)
         page.get_by_role("button", name="Try the sample documents").click()
+        # Going on before the click has arrived would cancel it.
+        expect(page.locator(".st-key-collection")).to_be_visible(timeout=PATIENCE * 1000)
         page.get_by_role("link", name="Documents").click()
         expect(page.locator(".st-key-document-list").get_by_text("passages")).to_have_count(5, timeout=PATIENCE * 1000)
         yield url
