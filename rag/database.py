@@ -5,6 +5,7 @@ conversations) and nowhere else; none of its types and exceptions leave them.
 """
 
 import secrets
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -235,6 +236,8 @@ class Database:
             max_overflow=-1,
         )
         event.listen(self._engine, "connect", _configure)
+        # Connections wait in the engine's pool; they must be closed even where nobody calls `close`.
+        weakref.finalize(self, self._engine.dispose)
         with self.write() as connection:
             migrate(connection, MIGRATIONS)
 
