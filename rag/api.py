@@ -21,7 +21,7 @@ errors too: {"error": {"code", "message"}}, where the message is a sentence for 
               stage (waiting, reading, splitting, embedding, indexing), done, total (units of the stage),
               pages (null where the format has none), chunks, problem (a sentence or null), warnings
     HIT       text, document, document_id, page_first, page_last, page_label, headings, similarity, vector_rank,
-              keyword_score, keyword_rank, fused, relevance, rank; null where a step did not score it
+              keyword_score, keyword_rank, document_match, fused, relevance, rank; null where a step did not score it
     ANSWER    answer, refused, weak,
               citations [{number, document, document_id, page, page_label, quote, relevance, support}],
               hits [HIT, ...], usage {prompt_tokens, completion_tokens, search_units, cost}, timings {step: seconds},

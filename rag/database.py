@@ -194,6 +194,15 @@ keyword_terms = Table(
     sqlite_with_rowid=False,
 )
 
+identity_terms = Table(
+    "identity_term",
+    _metadata,
+    Column("collection_id", Text, ForeignKey("collection.id", ondelete="CASCADE"), primary_key=True),
+    Column("term", Text, primary_key=True),
+    Column("version_id", Text, ForeignKey("version.id", ondelete="CASCADE"), primary_key=True, index=True),
+    sqlite_with_rowid=False,
+)
+
 conversations = Table(
     "conversation",
     _metadata,

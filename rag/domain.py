@@ -195,8 +195,9 @@ class Hit:
     """A chunk as a question found it. Ranks count from 1. Scores of different models never overwrite one another.
 
     `document` is the file's name at the time. `similarity` is the embedder's cosine (-1 to 1), `bm25` the keyword
-    score divided by the best any passage could reach (0 to 1), `fused` the weighted sum that orders candidates,
-    `relevance` the reranker's score as it came (None when not reranked), `rank` the final place.
+    score divided by the best any passage could reach (0 to 1), `document_match` the share of the question that the
+    document's name and first page hold (0 to 1), `fused` the weighted sum that orders candidates, `relevance` the
+    reranker's score as it came (None when not reranked), `rank` the final place.
     """
 
     chunk: Chunk
@@ -205,6 +206,7 @@ class Hit:
     similarity: float | None = None
     keyword_rank: int | None = None
     bm25: float | None = None
+    document_match: float | None = None
     fused: float | None = None
     fused_rank: int | None = None
     relevance: float | None = None

@@ -1,6 +1,6 @@
 """The seams: what the pipeline needs from models and indexes, and nothing more."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 import numpy
@@ -103,6 +103,10 @@ class KeywordIndex(Protocol):
 
     def scores(self, collection_id: str, question: str, chunk_ids: Sequence[str]) -> Sequence[float]:
         """The same bounded score for given chunks, in the order given."""
+        ...
+
+    def document_matches(self, collection_id: str, question: str) -> Mapping[str, float]:
+        """The share of the question that each document's name and first page hold (0 to 1), by version id."""
         ...
 
     def statistics(self, collection_id: str, question: str) -> TermStatistics:

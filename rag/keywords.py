@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.dialects import sqlite
 
 from rag import words
-from rag.database import Database, batches, keyword_terms, keyword_totals
+from rag.database import Database, batches, documents, identity_terms, keyword_terms, keyword_totals
 from rag.domain import TermStatistics
 
 _K1 = 1.2
@@ -86,6 +86,36 @@ class Keywords:
         with self._database.read() as connection:
             return _weigh(connection, collection_id, terms).statistics
 
+    def document_matches(self, collection_id: str, question: str) -> Mapping[str, float]:
+        """How much of the question each published document's name and first page hold (0 to 1), by version id.
+
+        Words count as much as they tell the collection's documents apart; versions without any are left out.
+        """
+        asked = list(dict.fromkeys(words.terms(question)))[:_MOST_TERMS]
+        holders: dict[str, list[str]] = {}
+        with self._database.read() as connection:
+            total = connection.execute(
+                select(func.count()).where(
+                    documents.c.collection_id == collection_id,
+                    documents.c.removed.is_(False),
+                    documents.c.current_id.is_not(None),
+                )
+            ).scalar_one()
+            rows = connection.execute(
+                select(identity_terms.c.term, identity_terms.c.version_id).where(
+                    identity_terms.c.collection_id == collection_id, identity_terms.c.term.in_(asked)
+                )
+            )
+            for row in rows:
+                holders.setdefault(row.term, []).append(row.version_id)
+        weights = {term: _idf(total, len(holders.get(term, ()))) for term in asked}
+        whole = sum(weights.values())
+        matches: dict[str, float] = {}
+        for term, version_ids in holders.items():
+            for version_id in version_ids:
+                matches[version_id] = matches.get(version_id, 0.0) + weights[term] / whole
+        return matches
+
     # ------------------------------------------------------------------ changes
 
     def create(self, connection: Connection, collection_id: str) -> None:
@@ -100,6 +130,7 @@ class Keywords:
         connection.execute(text(f"DROP TABLE {_table(collection_id)}"))
         connection.execute(delete(keyword_terms).where(keyword_terms.c.collection_id == collection_id))
         connection.execute(delete(keyword_totals).where(keyword_totals.c.collection_id == collection_id))
+        connection.execute(delete(identity_terms).where(identity_terms.c.collection_id == collection_id))
 
     def add(self, connection: Connection, collection_id: str, rows: Mapping[int, Sequence[str]]) -> None:
         """Make chunks findable: their terms by the chunk's serial."""
@@ -111,8 +142,17 @@ class Keywords:
         )
         _count(connection, collection_id, rows.values(), 1)
 
+    def identify(self, connection: Connection, collection_id: str, version_id: str, terms: Sequence[str]) -> None:
+        """Make a document recognisable by the terms of its name and first page."""
+        rows = [
+            {"collection_id": collection_id, "term": term, "version_id": version_id} for term in dict.fromkeys(terms)
+        ]
+        if rows:
+            connection.execute(insert(identity_terms), rows)
+
     def discard(self, connection: Connection, collection_id: str, version_id: str) -> None:
         """Make a version's chunks unfindable; repeating it changes nothing."""
+        connection.execute(delete(identity_terms).where(identity_terms.c.version_id == version_id))
         of_version = "SELECT serial FROM chunk WHERE version_id = :version"
         table = _table(collection_id)
         rows = connection.execute(
@@ -165,12 +205,14 @@ def _weigh(connection: Connection, collection_id: str, terms: Sequence[str]) -> 
             )
         )
         frequencies.update((row.term, row.chunks) for row in rows)
-    idf = {
-        term: count * math.log(1 + (chunk_count - frequencies[term] + 0.5) / (frequencies[term] + 0.5))
-        for term, count in repeats.items()
-    }
+    idf = {term: count * _idf(chunk_count, frequencies[term]) for term, count in repeats.items()}
     average_length = term_count / chunk_count if term_count else 1.0
     return _Weights(TermStatistics(chunk_count, frequencies), idf, average_length)
+
+
+def _idf(total: int, having: int) -> float:
+    """What a term that `having` of `total` hold is worth."""
+    return math.log(1 + (total - having + 0.5) / (having + 0.5))
 
 
 def _selective(statistics: TermStatistics) -> list[str]:

@@ -33,6 +33,7 @@ from rag.parsing import sniff
 _LONGEST_COLLECTION_NAME = 64
 _LONGEST_DOCUMENT_NAME = 200
 _LONGEST_EXTENSION = 16
+_IDENTITY_CHARACTERS = 1500
 
 Outcome = Literal["new", "present", "retried"]
 
@@ -294,6 +295,7 @@ class Library:
         Raises NotFound when the document was removed meanwhile.
         """
         terms = self._terms(version_id)  # outside the transaction: uploads must not wait for it
+        identity = self._identity(version_id)
         with self._database.write() as connection:
             version = connection.execute(
                 select(versions).where(versions.c.id == version_id, versions.c.status == "working")
@@ -309,6 +311,7 @@ class Library:
                 self._keywords.discard(connection, document.collection_id, former.id)
                 connection.execute(update(versions).where(versions.c.id == former.id).values(status="replaced"))
             self._keywords.add(connection, document.collection_id, terms)
+            self._keywords.identify(connection, document.collection_id, version_id, identity)
             _release(connection, version_id, status="ready", problem=None)
             connection.execute(update(documents).where(documents.c.id == document.id).values(current_id=version_id))
 
@@ -332,6 +335,17 @@ class Library:
                 .order_by(chunks.c.ordinal)
             ).all()
         return {row.serial: words.terms(prompts.passage(row.name, row.headings, row.text)) for row in rows}
+
+    def _identity(self, version_id: str) -> list[str]:
+        """The words by which people name a document: those of its name, and of the beginning of its first page."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(documents.c.name, func.substr(pages.c.text, 1, _IDENTITY_CHARACTERS).label("beginning"))
+                .join(versions, versions.c.document_id == documents.c.id)
+                .outerjoin(pages, (pages.c.version_id == versions.c.id) & (pages.c.number == 1))
+                .where(versions.c.id == version_id)
+            ).one_or_none()
+        return [] if row is None else words.terms(f"{prompts.title(row.name)}\n{row.beginning or ''}")
 
     # ------------------------------------------------------------------ vectors
 

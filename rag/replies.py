@@ -56,6 +56,7 @@ def hit(hit: Hit) -> Reply:
         "vector_rank": hit.vector_rank,
         "keyword_score": hit.bm25,
         "keyword_rank": hit.keyword_rank,
+        "document_match": hit.document_match,
         "fused": hit.fused,
         "relevance": hit.relevance,
         "rank": hit.rank,

@@ -19,14 +19,17 @@ _FEW_WORDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """How vector similarity and keyword score are summed.
+    """How vector similarity, keyword score and document match are summed.
 
+    The first two share a weight of 1; `document_weight` of the document match is added, since people ask about a
+    certain document without every passage of it repeating which one it is.
     `stretch` maps the similarities of the candidates to 0..1 first, for embedders whose cosines crowd together.
     Sums beat reciprocal-rank fusion by 5 to 11 points of nDCG@10 on question sets where keywords are the stronger half.
     """
 
     keyword_weight: float
     stretch: bool
+    document_weight: float = 0.4
 
 
 STATIC = Fusion(keyword_weight=0.6, stretch=False)
@@ -62,10 +65,12 @@ def fuse(hits: Sequence[Hit], fusion: Fusion, limit: int) -> tuple[Hit, ...]:
         return (value - low) / (high - low) if high > low else 1.0
 
     weight = fusion.keyword_weight if similarities else 1.0
-    summed = [
-        replace(hit, fused=weight * (hit.bm25 or 0.0) + ((1 - weight) * similarity(hit) if similarities else 0.0))
-        for hit in hits
-    ]
+
+    def total(hit: Hit) -> float:
+        passage = weight * (hit.bm25 or 0.0) + ((1 - weight) * similarity(hit) if similarities else 0.0)
+        return passage + fusion.document_weight * (hit.document_match or 0.0)
+
+    summed = [replace(hit, fused=total(hit)) for hit in hits]
     summed.sort(key=lambda hit: (-(hit.fused or 0.0), hit.chunk.id))
     return tuple(replace(hit, fused_rank=rank) for rank, hit in enumerate(summed[:limit], 1))
 

@@ -86,6 +86,7 @@ class Search:
         bm25 = matching | dict(
             zip(only_near, self._stores.keywords.scores(collection.id, query, only_near), strict=True)
         )
+        matches = self._stores.keywords.document_matches(collection.id, query)
         published = self._stores.passages.chunks(list(bm25))
         hits = [
             Hit(
@@ -95,6 +96,7 @@ class Search:
                 similarity=similarities.get(chunk_id),
                 keyword_rank=matching_ranks.get(chunk_id),
                 bm25=bm25[chunk_id],
+                document_match=matches.get(chunk.version_id, 0.0),
             )
             for chunk_id, (chunk, document) in published.items()
         ]

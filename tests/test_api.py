@@ -65,7 +65,7 @@ CHUNK = Chunk(
     headings=("Policy", "Travel"),
     spans=(Span(0, 4, "iv", 100, 126), Span(27, 5, "v", 0, 30)),
 )
-HIT = Hit(CHUNK, "travel.pdf", 1, 0.5, 2, 0.25, 0.75, 1, 0.9, 1)
+HIT = Hit(CHUNK, "travel.pdf", 1, 0.5, 2, 0.25, 0.125, 0.75, 1, 0.9, 1)
 CITATION = Citation(1, "travel.pdf", CHUNK, 27, 57, 0.9, "quoted")
 ANSWER = Answer(
     text="Within 30 days [1].",
@@ -549,6 +549,7 @@ def test_search_returns_hits_with_every_score(handbook: Fake, client: TestClient
                 "similarity": 0.5,
                 "vector_rank": 1,
                 "keyword_score": 0.25,
+                "document_match": 0.125,
                 "keyword_rank": 2,
                 "fused": 0.75,
                 "relevance": 0.9,

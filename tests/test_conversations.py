@@ -31,7 +31,7 @@ def conversation(database: Database, conversations: Conversations, tmp_path: Pat
 
 def an_answer() -> Answer:
     chunk = Chunk("v1x0", "d1", "v1", 0, "Leave is 25 days.", 3, 3, ("Leave",), (Span(0, 3, "iii", 10, 27),))
-    hit = Hit(chunk, "Handbuch “Ä”.pdf", 1, 0.71, None, 0.4, 0.52, 1, 0.93, 1)
+    hit = Hit(chunk, "Handbuch “Ä”.pdf", 1, 0.71, None, 0.4, 0.25, 0.52, 1, 0.93, 1)
     return Answer(
         text="25 days [1].",
         query="leave?",

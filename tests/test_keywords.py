@@ -159,3 +159,22 @@ def test_ids_alone_name_tables(shelf: Shelf) -> None:
     keywords = Keywords(shelf.database)
     with shelf.database.write() as connection, pytest.raises(ValueError, match="letters and digits"):
         keywords.create(connection, "a; DROP TABLE chunk")
+
+
+def test_a_document_is_known_by_its_name_and_first_page(shelf: Shelf) -> None:
+    """A word that one of two documents has counts more than one that both have; unknown words count as missed."""
+    acme = shelf.publish("acme 2023.pdf", "report").newest.id
+    other = shelf.publish("globex 2023.pdf", "news").newest.id
+    matches = shelf.keywords.document_matches(shelf.collection.id, "acme profit 2023")
+    whole = idf(2, 1) + idf(2, 0) + idf(2, 2)
+    assert matches[acme] == pytest.approx((idf(2, 1) + idf(2, 2)) / whole)
+    assert matches[other] == pytest.approx(idf(2, 2) / whole)
+
+
+def test_replaced_and_removed_documents_match_nothing(shelf: Shelf) -> None:
+    """Only what answers questions is compared."""
+    first = shelf.publish("acme.pdf", "report").newest.id
+    second = shelf.publish("acme.pdf", "news")
+    assert set(shelf.keywords.document_matches(shelf.collection.id, "acme")) == {second.newest.id} != {first}
+    shelf.library.remove(second.id)
+    assert shelf.keywords.document_matches(shelf.collection.id, "acme") == {}

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -199,3 +200,12 @@ def test_more_hits_than_are_remembered(embedder: StaticEmbedder) -> None:
     assert [len(passage.text) for passage in Analyst(embedder, 2).passages([hit("a" * n) for n in range(5)])] == [
         1, 2, 3, 4, 5
     ]  # fmt: skip
+
+
+def test_passages_of_documents_that_the_question_does_not_name_lose(embedder: StaticEmbedder) -> None:
+    """The best matching document's passages keep their score, others lose by how much less their document matches."""
+    text = "A holiday is paid."
+    named, other = replace(hit(text), document_match=0.6), replace(hit(text), document_match=0.1)
+    alone, lost = scores(LocalReranker(embedder), "holiday", [named, other])
+    assert alone == scores(LocalReranker(embedder), "holiday", [hit(text)])[0]
+    assert math.log(alone / (1 - alone)) - math.log(lost / (1 - lost)) == pytest.approx(2.4 * 0.5)

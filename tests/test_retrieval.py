@@ -32,6 +32,12 @@ def test_contextual_fusion_stretches_crowded_similarities() -> None:
     assert (second.chunk.id, second.fused) == ("b", pytest.approx(0.25))
 
 
+def test_a_document_that_the_question_names_comes_first() -> None:
+    """The document's own share is added, whatever its passages repeat."""
+    found = fuse([hit("a", bm25=0.5), hit("b", bm25=0.3, document_match=0.9)], STATIC, 10)
+    assert [(one.chunk.id, one.fused) for one in found] == [("b", pytest.approx(0.66)), ("a", pytest.approx(0.5))]
+
+
 def test_equal_similarities_do_not_divide_by_zero() -> None:
     """One candidate, or several with the same cosine, get the full share."""
     (only,) = fuse([hit("a", similarity=0.4, bm25=0.2)], CONTEXTUAL, 10)

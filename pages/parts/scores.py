@@ -50,7 +50,8 @@ def table(hit: Hit, answer: Answer) -> str:
     rows = (
         ("Vector similarity", answer.embedding_model or "no model", _number(hit.similarity), hit.vector_rank),
         ("Keyword", "BM25", _number(hit.bm25), hit.keyword_rank),
-        ("Fused", "both together", _number(hit.fused), hit.fused_rank),
+        ("Document", "its name and first page", _number(hit.document_match), None),
+        ("Fused", "all three together", _number(hit.fused), hit.fused_rank),
         ("Relevance", answer.reranker or "not reranked", relevance_shown, hit.rank),
     )
     return "| Score | Value | Rank |\n|---|---|---|\n" + "\n".join(

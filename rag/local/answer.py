@@ -96,8 +96,10 @@ class LocalExtractor:
         asked = self._analyst.question(question, statistics)
         near = hits[:_PASSAGES]
         found: list[_Candidate] = []
-        for index, (hit, passage) in enumerate(zip(near, self._analyst.passages(near), strict=True)):
-            promise = self._fit.passage * log_odds(self._passage_fit, asked, passage, hit)
+        passages = self._analyst.passages(near)
+        odds = log_odds(self._passage_fit, asked, passages, near)
+        for index, (hit, passage) in enumerate(zip(near, passages, strict=True)):
+            promise = self._fit.passage * odds[index]
             before = len(passage.text) - len(hit.chunk.text)  # what says where the chunk stands
             found += [
                 _Candidate(promise + weigh(self._fit.weights, features), index, start - before, end - before, stems)

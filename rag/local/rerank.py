@@ -22,7 +22,8 @@ class Fit:
     """Numbers fitted together: log-odds are `offset` plus the weighted features.
 
     `first_offset` and `first_weight` put the first stage's score (`keyword_weight` of the keyword score, the rest of
-    the cosine) on the same scale.
+    the cosine) on the same scale. `document_weight` is taken off for a document that the question matches less than
+    the one it matches best: nothing is added, so that the name of a document alone makes no passage relevant.
     """
 
     offset: float
@@ -30,6 +31,7 @@ class Fit:
     first_offset: float
     first_weight: float
     keyword_weight: float
+    document_weight: float
     bands: Bands
 
 
@@ -47,6 +49,7 @@ WITH_VECTORS = Fit(
     first_offset=-6.09,
     first_weight=11.5,
     keyword_weight=0.6,
+    document_weight=2.4,
     bands=Bands(not_found=0.10, confident=0.30, strong=0.60, fitted=True),
 )
 
@@ -66,6 +69,7 @@ WORDS_ONLY = Fit(
     first_offset=-4.18,
     first_weight=8.78,
     keyword_weight=1.0,
+    document_weight=2.4,
     bands=Bands(not_found=0.15, confident=0.30, strong=0.60, fitted=True),
 )
 
@@ -100,19 +104,25 @@ class LocalReranker:
         asked = self._analyst.question(question, statistics)
         passages = self._analyst.passages(hits)
         stop.check()
-        return [_share(log_odds(self._fit, asked, *pair)) for pair in zip(passages, hits, strict=True)], Usage()
+        odds = log_odds(self._fit, asked, passages, hits)
+        return [1 / (1 + math.exp(-each)) for each in odds], Usage()
 
 
-def log_odds(fit: Fit, question: Question, passage: Passage, hit: Hit) -> float:
-    """How likely the passage of this hit holds the answer, as ln(p / (1 - p))."""
-    features = measure_passage(question, passage, hit.bm25 or 0.0)
+def log_odds(fit: Fit, question: Question, passages: Sequence[Passage], hits: Sequence[Hit]) -> list[float]:
+    """How likely the passage of each hit holds the answer, as ln(p / (1 - p))."""
+    closest = max((hit.document_match or 0.0 for hit in hits), default=0.0)
+    return [
+        _passage_log_odds(fit, question, passage, hit.bm25 or 0.0)
+        - fit.document_weight * (closest - (hit.document_match or 0.0))
+        for passage, hit in zip(passages, hits, strict=True)
+    ]
+
+
+def _passage_log_odds(fit: Fit, question: Question, passage: Passage, bm25: float) -> float:
+    features = measure_passage(question, passage, bm25)
     first = fit.keyword_weight * features.keywords + (1 - fit.keyword_weight) * features.similarity
     length = (len(question.stems) - _SHORT_QUESTION) / (_LONG_QUESTION - _SHORT_QUESTION)
     trust = min(max(length, 0.0), 1.0)
     return (1 - trust) * (fit.offset + weigh(fit.weights, features)) + trust * (
         fit.first_offset + fit.first_weight * first
     )
-
-
-def _share(log_odds: float) -> float:
-    return 1 / (1 + math.exp(-log_odds))
