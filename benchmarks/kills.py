@@ -84,7 +84,7 @@ def split(content: bytes, version: Version) -> tuple[Parsed, list[Chunk]]:
         identity = f"{version.id}x{ordinal}"
         chunks.append(Chunk(identity, version.document_id, version.id, ordinal, text, 1, 1, (), (span,)))
         start = end + 2
-    return Parsed((Page(1, "1", whole, None),), tuple(blocks), True, "", ()), chunks
+    return Parsed((Page(1, "1", whole, None),), tuple(blocks), True, ()), chunks
 
 
 def ingest(stores: Stores, version: Version) -> None:

@@ -48,7 +48,7 @@ def split(
     Only a table's row may be longer (up to four times). `count_tokens` is given many texts at a time.
     """
     pages = {page.number: page for page in parsed.pages}
-    units = _fitting(_units(parsed.blocks, pages), pages, chunking.size, count_tokens)
+    units = _fitting(_units(parsed.blocks), pages, chunking.size, count_tokens)
     chunks: list[Chunk] = []
     for section in _sections(units):
         for members in _fill(section, chunking):
@@ -72,7 +72,7 @@ def split(
 # ---------------------------------------------------------------- blocks → units
 
 
-def _units(blocks: Sequence[Block], pages: dict[int, Page]) -> list[_Unit]:
+def _units(blocks: Sequence[Block]) -> list[_Unit]:
     units: list[_Unit] = []
     before: Block | None = None
     for number, block in enumerate(blocks):

@@ -145,7 +145,6 @@ class Parsed:
     pages: tuple[Page, ...]
     blocks: tuple[Block, ...]
     paged: bool
-    title: str
     warnings: tuple[str, ...]
 
 

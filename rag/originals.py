@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rag.errors import FileTooLarge, FootnoteError
-
-HEAD_BYTES = 64 * 1024
-"""How much of its beginning is kept at hand to tell what a file is."""
+from rag.parsing.sniff import HEAD_BYTES
 
 _PIECE_BYTES = 1024 * 1024
 _TEMPORARY = ".upload-"
@@ -20,7 +18,7 @@ _TEMPORARY = ".upload-"
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that is on disk under a temporary name. `size` is in bytes, `head` its beginning."""
+    """A file that is on disk under a temporary name. `size` is in bytes, `head` its first HEAD_BYTES."""
 
     temporary: Path
     sha256: str

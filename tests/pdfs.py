@@ -9,10 +9,9 @@ from reportlab.pdfgen.canvas import Canvas
 WIDTH, HEIGHT = A4
 
 
-def drawn(path: Path, *pages: Callable[[Canvas], None], title: str = "", rotation: int = 0) -> Path:
+def drawn(path: Path, *pages: Callable[[Canvas], None], rotation: int = 0) -> Path:
     """A PDF whose pages are drawn by the functions given."""
     canvas = Canvas(str(path), pagesize=A4, pageCompression=0, invariant=1)
-    canvas.setTitle(title)
     for draw in pages:
         canvas.setPageRotation(rotation)
         draw(canvas)

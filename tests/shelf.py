@@ -42,7 +42,7 @@ def split(version: Version, texts: list[str]) -> tuple[Parsed, list[Chunk]]:
         chunks.append(Chunk(identity, version.document_id, version.id, ordinal, text, 1, 1, ("Leave",), (span,)))
         start = end + 2
     page = Page(1, "i", "\n\n".join(texts), (Run(0, 3, start),))
-    return Parsed((page,), tuple(blocks), True, "", ()), chunks
+    return Parsed((page,), tuple(blocks), True, ()), chunks
 
 
 class Index:

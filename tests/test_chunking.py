@@ -29,7 +29,7 @@ def document(*pages: Sequence[tuple[BlockKind, str, tuple[str, ...]]], paged: bo
             level = len(headings) + 1 if kind == "heading" else 0
             blocks.append(Block(kind, content, number, start, start + len(content), headings, level, header))
         made.append(Page(number, f"p{number}", text, None))
-    return Parsed(tuple(made), tuple(blocks), paged, "", ())
+    return Parsed(tuple(made), tuple(blocks), paged, ())
 
 
 def chunks(parsed: Parsed, chunking: Chunking = SMALL) -> list[Chunk]:

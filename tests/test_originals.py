@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from rag.errors import FileTooLarge, FootnoteError
-from rag.originals import HEAD_BYTES, Originals
+from rag.originals import Originals
+from rag.parsing.sniff import HEAD_BYTES
 
 
 @pytest.fixture

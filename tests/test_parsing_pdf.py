@@ -286,8 +286,3 @@ def test_blocks_are_exactly_their_place_in_the_page(tmp_path: Path) -> None:
     places = [(block.page, block.start, block.end) for block in ending.blocks]
     assert places == sorted(places)
     assert all(block.text == texts_by_page[block.page][block.start : block.end] for block in ending.blocks)
-
-
-def test_the_title_is_the_files_own(tmp_path: Path) -> None:
-    """From the metadata, cleaned."""
-    assert read(drawn(tmp_path / "a.pdf", lambda canvas: lines(canvas, PARAGRAPH), title="Lease"))[1].title == "Lease"

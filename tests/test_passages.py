@@ -33,7 +33,7 @@ def test_a_page_without_positions_and_blocks(shelf: Shelf) -> None:
     shelf.upload("a.pdf")
     version = shelf.claim()
     page = Page(1, "1", "", None)
-    shelf.passages.save(version.id, Parsed((page,), (), True, "", ()), [], [])
+    shelf.passages.save(version.id, Parsed((page,), (), True, ()), [], [])
     assert shelf.passages.page(version.id, 1) == page
     assert shelf.passages.blocks(version.id, 1) == ()
 

@@ -1,20 +1,20 @@
 """A hostile file ends a child process and nothing else."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import docx
 import pytest
 
-from rag.domain import DOCX, PDF
+from rag.domain import DOCX, PDF, Parsed
 from rag.errors import Stopped, UnreadableDocument
-from rag.parsing.process import Child
+from rag.parsing.budget import Budget
 from rag.parsing.reader import Reader
 from rag.stopping import Stop
 from tests.pdfs import drawn, form_bomb, lines, worded
@@ -38,6 +38,19 @@ def letter(tmp_path: Path) -> Path:
 
 def unheard(done: int, total: int) -> None:
     """Progress that nobody watches."""
+
+
+def children_of(pid: int) -> set[int]:
+    """The processes that a process started and that have not ended."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = status.read_text().rpartition(")")[2].split()[:2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended just now
+        if int(parent) == pid and state != "Z":
+            found.add(int(status.parent.name))
+    return found
 
 
 def gone(pid: int) -> bool:
@@ -67,13 +80,11 @@ def test_a_pdf_comes_back_with_its_map(reader: Reader, letter: Path) -> None:
 def test_a_word_file_has_no_pages(reader: Reader, tmp_path: Path) -> None:
     """It is one page without label."""
     document = docx.Document()
-    document.core_properties.title = "Lease"
     document.add_paragraph("Pay soon.")
     path = tmp_path / "a.docx"
     document.save(str(path))
     parsed = reader.read(path, DOCX, unheard, Stop())
     assert not parsed.paged
-    assert parsed.title == "Lease"
     assert [(page.number, page.label, page.text) for page in parsed.pages] == [(1, "", "Pay soon.")]
 
 
@@ -118,6 +129,63 @@ def test_stop_ends_reading_at_once(reader: Reader, tmp_path: Path, letter: Path)
     assert reader.read(letter, PDF, unheard, Stop()).pages
 
 
+@pytest.fixture
+def story(tmp_path: Path) -> Path:
+    """Three pages, the rest of which must never be taken for another file's."""
+    return drawn(
+        tmp_path / "story.pdf", *[lambda canvas: lines(canvas, ["A secret of another file entirely. " * 2])] * 3
+    )
+
+
+def texts(parsed: Parsed) -> list[str]:
+    return [page.text for page in parsed.pages]
+
+
+def test_a_file_beyond_the_limits_leaves_nothing_to_the_next(
+    reader: Reader, story: Path, letter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader gives up amid the file while the child, who knows no such limit, goes on telling its pages."""
+    monkeypatch.setattr("rag.parsing.budget.MAX_CHARACTERS", 100)
+    with pytest.raises(UnreadableDocument, match="more than 100 characters"):
+        reader.read(story, PDF, unheard, Stop())
+    assert texts(reader.read(letter, PDF, unheard, Stop())) == ["Pay within thirty days."]
+
+
+@pytest.mark.parametrize("error", [UnreadableDocument, Stopped, RuntimeError])
+def test_a_watcher_that_fails_leaves_nothing_to_the_next_file(
+    reader: Reader, story: Path, letter: Path, error: type[Exception]
+) -> None:
+    """Whatever `progress` raises amid a file, the next file's text is its own."""
+
+    def failing(done: int, total: int) -> None:
+        if done == 1:
+            raise error("Enough.")
+
+    with pytest.raises(error, match="Enough"):
+        reader.read(story, PDF, failing, Stop())
+    assert texts(reader.read(letter, PDF, unheard, Stop())) == ["Pay within thirty days."]
+
+
+def test_a_stop_amid_a_file_leaves_nothing_to_the_next(reader: Reader, story: Path, letter: Path) -> None:
+    """The stop comes between two pages."""
+    stop = Stop()
+    with pytest.raises(Stopped):
+        reader.read(story, PDF, lambda done, total: stop.set() if done == 1 else None, stop)
+    assert texts(reader.read(letter, PDF, unheard, Stop())) == ["Pay within thirty days."]
+
+
+def test_a_child_that_answered_is_asked_again(reader: Reader, story: Path, letter: Path, tmp_path: Path) -> None:
+    """Also one that said no: starting a child for every file would take most of the time."""
+    reader.read(letter, PDF, unheard, Stop())
+    before = children_of(os.getpid())
+    broken = tmp_path / "broken.pdf"
+    broken.write_bytes(b"%PDF-1.7 nothing")
+    with pytest.raises(UnreadableDocument, match="damaged"):
+        reader.read(broken, PDF, unheard, Stop())
+    reader.read(story, PDF, unheard, Stop())
+    assert children_of(os.getpid()) == before
+
+
 def test_whoever_waits_for_a_child_can_be_stopped(letter: Path) -> None:
     """A stop set before there is a free process raises at once."""
     reader = Reader(processes=1)
@@ -128,24 +196,62 @@ def test_whoever_waits_for_a_child_can_be_stopped(letter: Path) -> None:
     reader.close()
 
 
-def test_a_silent_child_is_given_up(letter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time limit ends a child that neither answers nor dies."""
-    monkeypatch.setattr("rag.parsing.process.PATIENCE", 0.2)
-    child = Child()
-    try:
-        os.kill(child.pid, signal.SIGSTOP)
-        with pytest.raises(UnreadableDocument, match="too long"):
-            list(child.ask({"task": "read", "path": str(letter), "media_type": PDF}, Stop()))
-    finally:
-        child.close()
+def test_waiting_for_a_process_does_not_count_as_reading(letter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file's time begins when it has a process to itself."""
+    budgets: list[Budget] = []
+
+    def counted() -> Budget:
+        budgets.append(Budget())
+        return budgets[-1]
+
+    class Watched(Stop):
+        """Tells when somebody waits and looks whether to stop."""
+
+        looked = threading.Event()
+
+        def check(self) -> None:
+            self.looked.set()
+            super().check()
+
+    monkeypatch.setattr("rag.parsing.reader.Budget", counted)
+    reader = Reader(processes=1)
+    second = Watched()
+    with ThreadPoolExecutor(1) as pool:
+        waiting: list[Future[Parsed]] = []
+        begun: list[int] = []
+
+        def progress(done: int, total: int) -> None:
+            if done == 0:
+                waiting.append(pool.submit(reader.read, letter, PDF, unheard, second))
+                assert second.looked.wait(30)
+                begun.append(len(budgets))
+
+        reader.read(letter, PDF, progress, Stop())
+        assert waiting[0].result(30).pages
+    assert begun == [1]
+    assert len(budgets) == 2
+    reader.close()
+
+
+def test_a_silent_child_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit ends a child that neither answers nor dies, here one that waits for a pipe nobody writes to."""
+    monkeypatch.setattr("rag.parsing.process.PATIENCE", 0.5)
+    path = tmp_path / "silent.docx"
+    os.mkfifo(path)
+    reader = Reader(processes=1)
+    with pytest.raises(UnreadableDocument, match="too long"):
+        reader.read(path, DOCX, unheard, Stop())
+    reader.close()
 
 
 def test_closing_ends_the_children(letter: Path) -> None:
     """Nothing is left behind."""
-    child = Child()
-    list(child.ask({"task": "read", "path": str(letter), "media_type": PDF}, Stop()))
-    child.close()
-    assert gone(child.pid)
+    before = children_of(os.getpid())
+    reader = Reader(processes=1)
+    reader.read(letter, PDF, unheard, Stop())
+    (child,) = children_of(os.getpid()) - before
+    reader.close()
+    assert gone(child)
 
 
 def test_the_child_ends_when_the_server_is_killed(letter: Path) -> None:
@@ -154,9 +260,10 @@ def test_the_child_ends_when_the_server_is_killed(letter: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import sys; from rag.parsing.process import Child; from rag.stopping import Stop; child = Child(); "
-            "list(child.ask({'task': 'read', 'path': sys.argv[1], 'media_type': 'application/pdf'}, Stop())); "
-            "print(child.pid, flush=True); sys.stdin.read()",
+            "import sys; from pathlib import Path; from rag.domain import PDF; from rag.parsing.reader import Reader; "
+            "from rag.stopping import Stop; reader = Reader(); "
+            "reader.read(Path(sys.argv[1]), PDF, lambda done, total: None, Stop()); "
+            "print('ready', flush=True); sys.stdin.read()",
             str(letter),
         ],
         cwd=ROOT,
@@ -165,10 +272,10 @@ def test_the_child_ends_when_the_server_is_killed(letter: Path) -> None:
     )
     assert server.stdin
     assert server.stdout
-    pid = int(server.stdout.readline())
-    assert Path(f"/proc/{pid}").exists()
+    assert server.stdout.readline() == b"ready\n"
+    (child,) = children_of(server.pid)
     server.kill()
     server.wait()
-    assert gone(pid)
+    assert gone(child)
     server.stdin.close()
     server.stdout.close()

@@ -125,7 +125,7 @@ def _read(request: Message, say: Callable[[Message], None]) -> None:
         [block.kind, block.page, block.start, block.end, block.headings, block.level, block.header_end]
         for block in ending.blocks
     ]
-    say({"kind": "end", "blocks": blocks, "paged": paged, "title": ending.title, "warnings": ending.warnings})
+    say({"kind": "end", "blocks": blocks, "paged": paged, "warnings": ending.warnings})
 
 
 def _picture(request: Message, say: Callable[[Message], None]) -> None:

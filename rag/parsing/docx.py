@@ -37,7 +37,6 @@ _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _RELATIONSHIP = "{http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
-_DC_TITLE = "{http://purl.org/dc/elements/1.1/}title"
 _STRICT = (
     (
         b"http://purl.oclc.org/ooxml/wordprocessingml/main",
@@ -71,7 +70,6 @@ def read(path: Path, begin: Callable[[int], None], page: Callable[[Page], None])
         with _Package(path) as package:
             writer = _Writer()
             warnings = _Document(package, writer).read()
-            title = package.title()
     except UnreadableDocument:
         raise
     except MemoryError:
@@ -81,7 +79,7 @@ def read(path: Path, begin: Callable[[int], None], page: Callable[[Page], None])
     if not writer.blocks:
         raise UnreadableDocument(NO_TEXT)
     page(Page(1, "", writer.text(), None))
-    return Ending(tuple(writer.blocks), title, warnings)
+    return Ending(tuple(writer.blocks), warnings)
 
 
 # ---------------------------------------------------------------- the zip
@@ -152,11 +150,6 @@ class _Package:
                 kind = relationship.get("Type", "").rpartition("/")[2]
                 found[kind] = target.lstrip("/") if target.startswith("/") else str(folder / target)
         return found
-
-    def title(self) -> str:
-        """The title among the document's properties."""
-        properties = self.optional("docProps/core.xml")
-        return clean.clean(properties.findtext(_DC_TITLE) or "") if properties is not None else ""
 
 
 # ---------------------------------------------------------------- text and blocks as they grow

@@ -109,7 +109,7 @@ def _with_pdfium(path: Path, begin: Callable[[int], None], page: Callable[[Page]
         if not any(drafts):
             raise _SecondTry(DAMAGED if broken else NO_TEXT)
         found = structure.blocks(pages, drafts, _outline(document))
-        return Ending(found, _title(document), _warnings(count, empty, broken))
+        return Ending(found, _warnings(count, empty, broken))
 
 
 def _lines(document: pypdfium2.PdfDocument, index: int, budget: Budget) -> tuple[list[Line], float]:
@@ -241,13 +241,6 @@ def _label(document: pypdfium2.PdfDocument, number: int) -> str:
         return str(number)
 
 
-def _title(document: pypdfium2.PdfDocument) -> str:
-    try:
-        return clean.clean(document.get_metadata_value("Title"))
-    except Exception:  # a damaged title is no reason to lose the file
-        return ""
-
-
 def _outline(document: pypdfium2.PdfDocument) -> dict[tuple[int, str], int]:
     found: dict[tuple[int, str], int] = {}
     try:
@@ -327,14 +320,7 @@ def _with_pypdf(
             page(each)
         found = structure.blocks(pages, drafts, {})
         notice = "Read without positions: cited sentences are shown as text, not lit on the page."
-        return Ending(found, _pypdf_title(reader), (notice, *_warnings(count, empty, broken)))
-
-
-def _pypdf_title(reader: pypdf.PdfReader) -> str:
-    try:
-        return clean.clean(str(reader.metadata.title or "")) if reader.metadata else ""
-    except Exception:  # a damaged title is no reason to lose the file
-        return ""
+        return Ending(found, (notice, *_warnings(count, empty, broken)))
 
 
 def _without_positions(text: str, number: int) -> tuple[Page, list[Draft]]:

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 _ROOT = Path(__file__).parents[2]
 _LONGEST_MESSAGE = 64 * 1024**2  # bytes of one line from the child; the largest honest page is far smaller
 _REQUESTS_PER_CHILD = 200  # then a fresh one: freed memory does not all go back to the system
-_LAST = frozenset({"end", "picture"})
+_LAST = frozenset({"end", "picture", "unreadable"})
 
 
 class Child:
@@ -42,15 +42,17 @@ class Child:
             cwd=_ROOT,
         )
         self._requests = 0
+        self._answered = True
         self._ended = False
 
     def ask(self, request: Message, stop: Stop) -> Iterator[Message]:
         """The child's messages for one request, the last one included.
 
-        Raises UnreadableDocument when the child dies, stalls or says so, Stopped when asked to stop; then the child
-        must not be asked again (`alive` is False).
+        Raises UnreadableDocument when the child dies, stalls or says so, Stopped when asked to stop. Whoever leaves
+        before the last message leaves a child that must not be asked again (`alive` is False).
         """
         self._requests += 1
+        self._answered = False
         timed_out = threading.Event()
 
         def give_up() -> None:
@@ -70,10 +72,11 @@ class Child:
                     if message is None:
                         self.kill()
                         raise UnreadableDocument(TOO_SLOW if timed_out.is_set() or self._out_of_time() else TOO_HEAVY)
+                    self._answered = message["kind"] in _LAST
                     if message["kind"] == "unreadable":
                         raise UnreadableDocument(str(message["problem"]))
                     yield message
-                    if message["kind"] in _LAST:
+                    if self._answered:
                         return
         finally:
             timer.cancel()
@@ -81,12 +84,12 @@ class Child:
     @property
     def alive(self) -> bool:
         """Whether it can be asked again."""
-        return not self._ended and self._process.poll() is None and self._requests < _REQUESTS_PER_CHILD
-
-    @property
-    def pid(self) -> int:
-        """The number of the process."""
-        return self._process.pid
+        return (
+            self._answered  # or the pipe still holds messages about one file, to be taken for the next one's
+            and not self._ended
+            and self._process.poll() is None
+            and self._requests < _REQUESTS_PER_CHILD
+        )
 
     def kill(self) -> None:
         """End it at once; safe to call often and from any thread."""
@@ -148,15 +151,10 @@ class Children:
         try:
             stop.check()
             child = self._take()
-            clean = False
             try:
                 yield child
-                clean = True
-            except UnreadableDocument:
-                clean = True  # it said so, or it is dead and `alive` tells
-                raise
             finally:
-                self._give_back(child, clean)
+                self._give_back(child)
         finally:
             self._places.release()
 
@@ -191,10 +189,10 @@ class Children:
                 child.kill()
         return child
 
-    def _give_back(self, child: Child, clean: bool) -> None:
+    def _give_back(self, child: Child) -> None:
         with self._lock:
             self._busy.discard(child)
-            keep = clean and child.alive and not self._closed
+            keep = child.alive and not self._closed
         if keep:
             self._idle.put(child)
         else:

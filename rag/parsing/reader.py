@@ -24,9 +24,9 @@ class Reader:
         request = {"task": "read", "path": str(path.resolve()), "media_type": media_type}
         pages: list[Page] = []
         total = 0
-        budget = Budget()
         ending: dict[str, Any] = {}
         with self._children.child(stop) as child:
+            budget = Budget()  # its time begins here: waiting for a child is not reading
             for message in child.ask(request, stop):
                 match message["kind"]:
                     case "begin":
@@ -61,4 +61,4 @@ def _parsed(pages: Sequence[Page], message: dict[str, Any]) -> Parsed:
         Block(kind, texts[number][start:end], number, start, end, tuple(headings), level, header_end)
         for kind, number, start, end, headings, level, header_end in message["blocks"]
     )
-    return Parsed(tuple(pages), blocks, message["paged"], message["title"], tuple(message["warnings"]))
+    return Parsed(tuple(pages), blocks, message["paged"], tuple(message["warnings"]))
