@@ -46,8 +46,6 @@ import hmac
 import json
 import logging
 import math
-import secrets
-import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -65,7 +63,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag import citations, errors, links, replies, services
 from rag.domain import PDF, Citation, Collection, Turn
-from rag.errors import FileTooLarge, FootnoteError, InvalidRequest, NotFound, NotReady, UnreadableDocument
+from rag.errors import FileTooLarge, FootnoteError, InvalidRequest, NotFound, NotReady, UnreadableDocument, incident
 from rag.library import Added
 from rag.parsing.sniff import HEAD_BYTES, media_type
 from rag.pictures import Picture
@@ -138,10 +136,7 @@ def _failure(error: Exception) -> Response:
             wait = getattr(error, "retry_after", None) or (5 if kind is NotReady else None)
             headers = {"Retry-After": str(math.ceil(wait))} if wait and status == HTTPStatus.SERVICE_UNAVAILABLE else {}
             return _error(status, code, str(error), headers)
-    reference = secrets.token_hex(4)
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("Request failed (%s): %s\n%s", reference, type(error).__name__, frames)
-    return _error(500, "internal", f"Something went wrong on the server; the log has it under {reference}.")
+    return _error(500, "internal", incident(logger, error, "A request"))
 
 
 def _http_error(_request: Request, error: Exception) -> Response:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ from rag.domain import (
     TextDelta,
     Turn,
 )
-from rag.errors import FootnoteError, InvalidRequest, NotFound, Stopped
+from rag.errors import FootnoteError, InvalidRequest, NotFound, NotReady, Stopped, incident
 from rag.pipeline import Pipeline
 from rag.stopping import Stop
 
@@ -128,15 +127,19 @@ class Chat:
             return self._begin(self._conversations.begin(conversation_id, question), question, before)
 
     def regenerate(self, message_id: str) -> Message:
-        """Write the last answer of a conversation anew, under the same id. Raises InvalidRequest, NotFound."""
+        """Write the last answer of a conversation anew, under the same id.
+
+        The former one is replaced once the new one has text; if it never gets any, the former one stays.
+        Raises InvalidRequest, NotFound.
+        """
         with self._lock:
             message = self._conversations.message(message_id)
             messages = self._conversations.messages(message.conversation_id)
             self._check_free(messages)
             if len(messages) < 2 or messages[-1].id != message_id or messages[-2].role != "user":
                 raise InvalidRequest("Only the last answer of a conversation can be written anew.")
-            self._conversations.save(message_id, "", "writing")
-            return self._begin(self._conversations.message(message_id), messages[-2].text, messages[:-2])
+            self._conversations.set_state(message_id, "writing")
+            return self._begin(message, messages[-2].text, messages[:-2])
 
     def live(self, message_id: str) -> LiveAnswer | None:
         """The answer while it is being made; None once it is finished and stored."""
@@ -159,6 +162,8 @@ class Chat:
             thread.join(timeout=5)
 
     def _check_free(self, messages: Sequence[Message]) -> None:
+        if self._closing:
+            raise NotReady("Footnote is being stopped. Try again when it is running.")
         if any(message.id in self._live for message in messages):
             raise InvalidRequest("An answer is still being written. Stop it or wait for its end.")
         if len(self._live) >= _AT_ONCE:
@@ -169,7 +174,7 @@ class Chat:
         live = LiveAnswer()
         thread = threading.Thread(
             target=self._run,
-            args=(live, message.id, question, _history(before), collection_id),
+            args=(live, message, question, _history(before), collection_id),
             name=f"answer-{message.id}",
             daemon=True,
         )
@@ -179,33 +184,37 @@ class Chat:
         return message
 
     def _run(
-        self, live: LiveAnswer, message_id: str, question: str, history: Sequence[Turn], collection_id: str | None
+        self, live: LiveAnswer, former: Message, question: str, history: Sequence[Turn], collection_id: str | None
     ) -> None:
+        """Make the answer of a message; `former` is how it stood before, empty unless it is written anew."""
         problem: str | None = None
         state: MessageState = "complete"
         try:
             events = self._pipeline.answer(question, history, _existing(collection_id), live.stop)
-            self._follow(live, message_id, events)
+            self._follow(live, former.id, events)
             if live.answer is not None and live.answer.incomplete:
                 state = "stopped" if live.stop.is_set else "interrupted"
         except Stopped:
             state = "stopped"
         except FootnoteError as error:
             state, problem = "failed", str(error)
-        except Exception:
-            incident = secrets.token_hex(4)
-            logger.exception("Answering failed, incident %s", incident)
-            state, problem = "failed", f"Something unexpected went wrong. The server's log has it as {incident}."
+        except Exception as error:
+            state, problem = "failed", incident(logger, error, "Answering")
         if state == "stopped" and self._closing:
             state = "interrupted"
         text = live.answer.text if live.answer is not None else live.snapshot().text
         try:
-            self._conversations.save(message_id, text, state, live.answer, problem)
-        except FootnoteError:
-            logger.warning("The conversation of message %s was deleted while it was being answered", message_id)
+            if text or not former.text:
+                self._conversations.save(former.id, text, state, live.answer, problem)
+            else:
+                self._conversations.save(former.id, former.text, former.state, former.answer, problem)
+        except NotFound:
+            logger.info("The conversation of message %s was deleted while it was being answered", former.id)
+        except FootnoteError as error:
+            logger.error("The answer of message %s could not be stored: %s", former.id, error)  # noqa: TRY400
         finally:
-            self._live.pop(message_id, None)
-            self._threads.pop(message_id, None)
+            self._live.pop(former.id, None)
+            self._threads.pop(former.id, None)
             live.finish()
 
     def _follow(self, live: LiveAnswer, message_id: str, events: Iterator[AnswerEvent]) -> None:

@@ -69,12 +69,18 @@ def evidence(claim: str, passage: str) -> Evidence:
     missing = sorted(numbers - _numbers(around)) + [
         name for name in dict.fromkeys(names) if not {word.surface.casefold() for word in words(name)} <= held
     ]
-    return Evidence(start, end, _support(claim, passage, shares[best], missing), tuple(missing))
+    return Evidence(start, end, _support(claim, passage[start:end], shares[best], missing), tuple(missing))
 
 
-def _support(claim: str, passage: str, share: float, missing: Sequence[str]) -> Support:
-    said = re.sub(r"\W+", " ", claim).casefold().strip()
-    if len(said.split()) >= _QUOTED_WORDS and said in re.sub(r"\W+", " ", passage).casefold():
+def _plain(text: str) -> str:
+    """The words alone, each between spaces, so that "10" is not found in "100"."""
+    words_and_numbers = re.findall(r"\w+(?:[.,]\d+)*", text.casefold())
+    return f" {' '.join(words_and_numbers)} "
+
+
+def _support(claim: str, sentence: str, share: float, missing: Sequence[str]) -> Support:
+    said = _plain(claim)
+    if not missing and len(said.split()) >= _QUOTED_WORDS and said in _plain(sentence):
         return "quoted"
     if share >= _SUPPORTED and not missing:
         return "supported"

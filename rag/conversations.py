@@ -50,13 +50,6 @@ class Conversations:
             )
             return tuple(_conversation(row) for row in rows)
 
-    def rename(self, conversation_id: str, title: str) -> None:
-        """Give a conversation another title."""
-        with self._database.write() as connection:
-            connection.execute(
-                update(conversations).where(conversations.c.id == conversation_id).values(title=_title(title))
-            )
-
     def delete(self, conversation_id: str) -> None:
         """Remove a conversation with all its messages; one that is gone already is fine."""
         with self._database.write() as connection:
@@ -135,6 +128,11 @@ class Conversations:
             )
         if saved.rowcount == 0:
             raise NotFound("This message does not exist any more.")
+
+    def set_state(self, message_id: str, state: MessageState) -> None:
+        """Change how far a message is said to be; its text and evidence stay."""
+        with self._database.write() as connection:
+            connection.execute(update(messages).where(messages.c.id == message_id).values(state=state))
 
     def interrupt_unfinished(self) -> None:
         """Mark what an earlier process was writing when it ended; the text it had stored stays."""

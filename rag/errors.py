@@ -19,6 +19,10 @@ FootnoteError                    str(error) is safe to show and says what to do
 └── Stopped                      the person stopped it, or the server is closing
 """
 
+import logging
+import secrets
+import traceback
+
 
 class FootnoteError(Exception):
     """Something the person can be told; `str(error)` is the sentence."""
@@ -94,3 +98,14 @@ class NotReady(FootnoteError):
 
 class Stopped(FootnoteError):
     """The person stopped it, or the server is closing."""
+
+
+def incident(logger: logging.Logger, error: Exception, doing: str) -> str:
+    """Log an unexpected error under a new id, and return the sentence that names it.
+
+    Only its type and where it happened are logged: its own words may be a document's or a key.
+    """
+    reference = secrets.token_hex(4)
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("%s failed unexpectedly, incident %s: %s\n%s", doing, reference, type(error).__name__, frames)
+    return f"Something unexpected went wrong. The server's log has it as {reference}."

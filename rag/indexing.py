@@ -1,13 +1,12 @@
 """The background work of a library: index what is queued, re-index, erase what was removed. Nobody waits for it."""
 
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable
 
 from rag.domain import Collection, Progress, Version
-from rag.errors import FootnoteError, NotFound, Stopped
+from rag.errors import FootnoteError, NotFound, Stopped, incident
 from rag.pipeline import Pipeline
 from rag.stopping import Stop
 from rag.stores import Stores
@@ -101,8 +100,8 @@ class Indexer:
         """Whether something was done; what fails unexpectedly is logged and tried again later."""
         try:
             return work()
-        except Exception:
-            logger.exception("Background work failed")
+        except Exception as error:
+            incident(logger, error, "Background work")
             return False
 
     def _keep_house(self) -> bool:
@@ -110,9 +109,14 @@ class Indexer:
         if not self._housekeeping.acquire(blocking=False):
             return False
         try:
-            return self._library.erase(self._index) > 0 or self._reindex_next()
+            return self._requeue_dropped() or self._library.erase(self._index) > 0 or self._reindex_next()
         finally:
             self._housekeeping.release()
+
+    def _requeue_dropped(self) -> bool:
+        """Put back what no thread works on any more, as when its end could not be recorded on a full disk."""
+        with self._running_changed:
+            return self._library.requeue_interrupted(except_for=self._running.keys()) > 0
 
     def _index_next(self) -> bool:
         """Index the version that waited longest; False when there is none, or a collection waits to be re-indexed."""
@@ -150,10 +154,8 @@ class Indexer:
         except FootnoteError as error:
             logger.info("Version %s could not be indexed: %s", version.id, type(error).__name__)
             self._library.failed(version.id, str(error))
-        except Exception:
-            incident = secrets.token_hex(4)
-            logger.exception("Indexing version %s failed, incident %s", version.id, incident)
-            self._library.failed(version.id, f"Something unexpected went wrong. The server's log has it as {incident}.")
+        except Exception as error:
+            self._library.failed(version.id, incident(logger, error, f"Indexing version {version.id}"))
 
     def _to_reindex(self) -> Collection | None:
         waiting = (one for one in self._library.collections() if one.reindexing_to is not None)
@@ -174,10 +176,8 @@ class Indexer:
             return False
         except FootnoteError as error:
             self._problems[collection.id] = str(error)
-        except Exception:
-            incident = secrets.token_hex(4)
-            logger.exception("Re-indexing collection %s failed, incident %s", collection.id, incident)
-            self._problems[collection.id] = f"Something unexpected went wrong. The server's log has it as {incident}."
+        except Exception as error:
+            self._problems[collection.id] = incident(logger, error, f"Re-indexing collection {collection.id}")
         finally:
             self._reindexing.pop(collection.id, None)
         return True

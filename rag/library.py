@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, BinaryIO, Literal, Protocol
@@ -281,13 +281,17 @@ class Library:
         with self._database.write() as connection:
             _release(connection, version_id, status="queued", stage="waiting", done=0, total=0)
 
-    def requeue_interrupted(self) -> int:
-        """Put back what a process that is gone was working on; how many. Only before anything is claimed."""
-        with self._database.write() as connection:
+    def requeue_interrupted(self, except_for: Container[str] = ()) -> int:
+        """Put back what is claimed but not worked on, all but the versions in `except_for`; how many."""
+        with self._database.read() as connection:
             claimed = connection.execute(select(versions.c.id).where(versions.c.claimed)).scalars().all()
-            for version_id in claimed:
+        dropped = [version_id for version_id in claimed if version_id not in except_for]
+        if not dropped:
+            return 0
+        with self._database.write() as connection:
+            for version_id in dropped:
                 _release(connection, version_id, status="queued", stage="waiting", done=0, total=0)
-        return len(claimed)
+        return len(dropped)
 
     def publish(self, version_id: str) -> None:
         """Make a claimed version the one that answers, in one step.

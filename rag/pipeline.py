@@ -230,10 +230,11 @@ class Pipeline:
             for event in chat.stream(prompts.standalone(question, history), stop):
                 if isinstance(event, Finished):
                     account.spend(event.usage)
-                else:
+                elif len(rewritten) <= _LONGEST_QUERY:
                     rewritten += event.text
         except ProviderError as error:
             logger.warning("A follow-up question was completed by rule: %s", type(error).__name__)
+            rewritten = ""
         account.step("rewriting", 0)
         rewritten = " ".join(rewritten.split())
         return rewritten if 0 < len(rewritten) <= _LONGEST_QUERY else by_rule

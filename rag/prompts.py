@@ -12,6 +12,7 @@ from rag.domain import Hit, Turn
 NOT_IN_DOCUMENTS = "NOT IN THE DOCUMENTS"
 """What the model is told to answer, alone, when the sources do not hold the answer."""
 
+_LONGEST_OPENING = 60
 _HISTORY_TURNS = 6
 _HISTORY_CHARACTERS = 1500
 
@@ -79,18 +80,19 @@ def answer(question: str, history: Sequence[Turn], hits: Sequence[Hit]) -> list[
 
 
 def _letters(text: str) -> str:
-    return re.sub(r"[^A-Z]+", " ", text.upper()).strip()
+    return re.sub(r"[\W\d_]+", " ", text.upper()).strip()
 
 
 def may_become_absent(opening: str) -> bool:
     """Whether an answer that begins like this may still turn out to be `NOT_IN_DOCUMENTS`."""
-    said = _letters(opening)
-    return NOT_IN_DOCUMENTS.startswith(said) and not opening.endswith("\n")
+    if is_absent(opening):
+        return True
+    return len(opening) <= _LONGEST_OPENING and NOT_IN_DOCUMENTS.startswith(_letters(opening))
 
 
 def is_absent(reply: str) -> bool:
-    """Whether a whole reply is `NOT_IN_DOCUMENTS`, give or take quotes and a full stop."""
-    return _letters(reply) == NOT_IN_DOCUMENTS
+    """Whether a reply is `NOT_IN_DOCUMENTS`, give or take quotes and a full stop, or begins with it to the letter."""
+    return _letters(reply) == NOT_IN_DOCUMENTS or reply.lstrip(' \n"*“').startswith(NOT_IN_DOCUMENTS)
 
 
 def standalone(question: str, history: Sequence[Turn]) -> list[Turn]:

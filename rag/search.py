@@ -68,7 +68,7 @@ class Search:
                 reranker = None
         hits = retrieval.ranked(candidates, scores)
         name, bands = (reranker.model, reranker.bands) if reranker else (None, None)
-        yield Reranked(hits, name, account.step("reranking", len(hits)) if reranker else 0.0)
+        yield Reranked(hits, name, account.step("reranking", len(hits)) if self._models.reranker else 0.0)
         return Searched(query, hits, statistics, collection.embedding_model, name, bands)
 
     def _candidates(self, query: str, collection: Collection, account: Account, stop: Stop) -> tuple[Hit, ...]:

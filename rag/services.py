@@ -1,7 +1,6 @@
 """Wiring: the one place that builds things. Pages and routes call `get()`; opening happens in the background."""
 
 import logging
-import secrets
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from rag.chroma import ChromaIndex
 from rag.conversations import Conversations
 from rag.database import Database
 from rag.domain import Bands
-from rag.errors import FootnoteError, NotReady
+from rag.errors import FootnoteError, NotReady, Stopped, incident
 from rag.indexing import Indexer
 from rag.interfaces import ChatModel, Embedder, Reranker
 from rag.keywords import Keywords
@@ -32,6 +31,7 @@ from rag.passages import Passages
 from rag.pictures import Pictures
 from rag.pipeline import Pipeline
 from rag.settings import Settings
+from rag.stopping import Stop
 from rag.stores import Stores
 from rag.vectors import EmbeddingTable
 
@@ -83,6 +83,7 @@ class Services:
         self._client = Client(str(settings.openrouter_base_url), settings.openrouter_api_key)
         self._models, notices = _models(settings, self._client)
         self.models = _names(self._models, settings, notices)
+        self._closing = Stop()
         self._state = State("starting")
         self._opened: _Opened | None = None
         self._thread = threading.Thread(target=self._open, name="open-services", daemon=True)
@@ -139,6 +140,7 @@ class Services:
 
     def close(self) -> None:
         """Stop all work, put what is unfinished back into the queue, and let go of every file and connection."""
+        self._closing.set()
         self._thread.join()
         opened, self._opened = self._opened, None
         if opened is not None:
@@ -146,8 +148,9 @@ class Services:
             opened.indexer.close()
             opened.reader.close()
             opened.pictures.close()
-            opened.stores.index.close()
-            opened.stores.database.close()
+            opened.stores.close()
+        if isinstance(self._models.embedder, OpenRouterEmbedder):
+            self._models.embedder.close()
         self._client.close()
 
     def _ready(self) -> _Opened:
@@ -156,25 +159,29 @@ class Services:
         return self._opened
 
     def _rebuilding(self, done: int, total: int) -> None:
+        self._closing.check()
         self._state = State("rebuilding", done, total)
 
     def _open(self) -> None:
         try:
             self._opened = self._build()
             self._state = State("ready")
+        except Stopped:
+            logger.info("Stopped while the data folder was being opened")
         except FootnoteError as error:
             logger.error("Footnote cannot open its data folder: %s", error)  # noqa: TRY400 - the sentence says it all
             self._state = State("starting", problem=str(error))
-        except Exception:
-            incident = secrets.token_hex(4)
-            logger.exception("Footnote cannot open its data folder, incident %s", incident)
-            problem = f"Footnote could not open its data folder. The server's log has the reason as {incident}."
-            self._state = State("starting", problem=problem)
+        except Exception as error:
+            self._state = State("starting", problem=incident(logger, error, "Opening the data folder"))
 
     def _build(self) -> _Opened:
         stores = _stores(self.settings)
-        recovery.recover(stores, self._rebuilding)
-        stores.conversations.interrupt_unfinished()
+        try:
+            recovery.recover(stores, self._rebuilding)
+            stores.conversations.interrupt_unfinished()
+        except BaseException:
+            stores.close()
+            raise
         reader = Reader()
         pipeline = Pipeline(stores, reader, self._models)
         indexer = Indexer(pipeline, stores)

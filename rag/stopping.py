@@ -12,7 +12,8 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self._lock = threading.Lock()
+        # Callbacks run inside the lock: once `breaking` is left, none can come late and break somebody else's work.
+        self._lock = threading.RLock()
         self._callbacks: list[Callable[[], None]] = []
 
     @property
@@ -24,9 +25,8 @@ class Stop:
         """Ask the work to stop; safe to call often and from any thread."""
         with self._lock:
             self._event.set()
-            callbacks = tuple(self._callbacks)
-        for callback in callbacks:
-            callback()
+            for callback in tuple(self._callbacks):
+                callback()
 
     def wait(self, seconds: float) -> bool:
         """Sleep at most `seconds`; True as soon as somebody asked to stop."""
@@ -39,16 +39,13 @@ class Stop:
 
     @contextmanager
     def breaking(self, callback: Callable[[], None]) -> Iterator[None]:
-        """While inside, a stop also calls `callback` (at once when it was set before)."""
+        """While inside, a stop also calls `callback` (at once when it was set before); afterwards it never does."""
         with self._lock:
-            already = self._event.is_set()
-            if not already:
-                self._callbacks.append(callback)
-        if already:
-            callback()
+            self._callbacks.append(callback)
+            if self._event.is_set():
+                callback()
         try:
             yield
         finally:
             with self._lock:
-                if callback in self._callbacks:
-                    self._callbacks.remove(callback)
+                self._callbacks.remove(callback)

@@ -24,3 +24,8 @@ class Stores:
     keywords: Keywords
     conversations: Conversations
     index: ChromaIndex
+
+    def close(self) -> None:
+        """Let go of every file."""
+        self.index.close()
+        self.database.close()

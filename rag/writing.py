@@ -7,7 +7,7 @@ from rag import prompts
 from rag.account import Account
 from rag.citations import Citer
 from rag.domain import Citation, Finished, Hit, TermStatistics, TextDelta, Turn
-from rag.errors import ProviderError, Stopped
+from rag.errors import BadReply, ProviderError, Stopped
 from rag.interfaces import ChatModel, Extractor
 from rag.stopping import Stop
 
@@ -41,27 +41,16 @@ def write(
     citer = Citer(hits)
     written.citations = citer.citations
     written.model = chat.model
-    # The first words are held back for as long as they may turn into the agreed "not in the documents".
-    opening: str | None = ""
+    opening = _Opening()
+    announced = 0
     try:
         for event in chat.stream(prompts.answer(question, history, hits), stop):
             if isinstance(event, Finished):
-                written.model = event.model
-                account.spend(event.usage)
-                if not event.complete:
-                    written.incomplete = True
-                    account.notices.append(CUT_OFF)
-                continue
-            piece = event.text
-            if opening is not None:
-                opening += piece
-                if prompts.may_become_absent(opening):
-                    continue
-                piece, opening = opening, None
-            before = len(citer.citations)
-            if shown := citer.feed(piece):
+                _end(event, written, account)
+            elif shown := citer.feed(opening.released(event.text)):
                 written.text += shown
-                yield TextDelta(shown, tuple(citer.citations[before:]))
+                yield TextDelta(shown, tuple(citer.citations[announced:]))
+                announced = len(citer.citations)
     except Stopped:
         if not written.text:
             raise
@@ -71,14 +60,41 @@ def write(
             raise
         written.incomplete = True
         account.notices.append(f"{CUT_OFF} {error}")
-    written.absent = opening is not None and prompts.is_absent(opening)
-    rest = ("" if written.absent else citer.feed(opening or "")) + citer.finish()
+    written.absent = prompts.is_absent(opening.held)
+    rest = ("" if written.absent else citer.feed(opening.held)) + citer.finish()
     written.citations = citer.citations
+    if not (written.absent or citer.text.strip()):
+        raise BadReply(f"{written.model} ended its answer before it began. Try again.")
     if citer.unknown:
         account.notices.append(f"{citer.unknown} reference(s) to sources that do not exist were removed.")
     if rest:
         written.text += rest
-        yield TextDelta(rest)
+        yield TextDelta(rest, tuple(citer.citations[announced:]))
+
+
+class _Opening:
+    """The first words, held back for as long as they may turn into the agreed "not in the documents"."""
+
+    def __init__(self) -> None:
+        self.held = ""
+        self._over = False
+
+    def released(self, piece: str) -> str:
+        """What may be shown now that `piece` has come."""
+        self.held += piece
+        self._over = self._over or not prompts.may_become_absent(self.held)
+        if not self._over:
+            return ""
+        released, self.held = self.held, ""
+        return released
+
+
+def _end(event: Finished, written: Written, account: Account) -> None:
+    written.model = event.model
+    account.spend(event.usage)
+    if not event.complete:
+        written.incomplete = True
+        account.notices.append(CUT_OFF)
 
 
 def extract(

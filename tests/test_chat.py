@@ -10,7 +10,7 @@ from rag.chat import LONGEST_QUESTION, Chat
 from rag.conversations import Conversations
 from rag.database import Database
 from rag.domain import Answer, Answered, AnswerEvent, Message, Searching, TextDelta, Turn, Usage
-from rag.errors import InvalidRequest, ProviderDown, Stopped
+from rag.errors import InvalidRequest, NotReady, ProviderDown, Stopped
 from rag.keywords import Keywords
 from rag.library import Library
 from rag.originals import Originals
@@ -222,6 +222,28 @@ def test_the_last_answer_can_be_written_anew(talk: Talk) -> None:
     again = talk.finished(talk.chat.regenerate(message.id))
     assert (again.id, again.text) == (message.id, "Better")
     assert talk.pipeline.asked[1] == ("How much leave?", [])
+
+
+def test_an_answer_stays_when_the_new_one_never_begins(talk: Talk) -> None:
+    """With its evidence, and why there is no other."""
+    message = talk.finished(talk.ask("How much leave?"))
+
+    def down(_: Stop) -> Iterator[AnswerEvent]:
+        raise ProviderDown("The server cannot be reached. Try again later.")
+        yield
+
+    talk.pipeline.script = down
+    again = talk.finished(talk.chat.regenerate(message.id))
+    assert (again.text, again.state, again.answer) == ("Hello", "complete", message.answer)
+    assert again.problem == "The server cannot be reached. Try again later."
+
+
+def test_nothing_is_asked_of_a_server_that_is_closing(talk: Talk) -> None:
+    """Its answer could not be stored."""
+    talk.chat.close()
+    with pytest.raises(NotReady):
+        talk.ask("How much leave?")
+    assert talk.conversations.messages(talk.id) == ()
 
 
 def test_an_earlier_answer_cannot_be_written_anew(talk: Talk) -> None:

@@ -107,6 +107,21 @@ def test_words_of_the_source_are_quoted() -> None:
     assert evidence("up to five unused days may be carried over", LEAVE).support == "quoted"
 
 
+@pytest.mark.parametrize(
+    ("claim", "passage"),
+    [
+        ("The monthly fee is EUR 10", "The monthly fee is EUR 100 from May on."),
+        ("5 days of unused leave may be carried over", "Of these, 25 days of unused leave may be carried over."),
+        ("The limit for loads is 1", "The limit for loads is 1.5 tonnes."),
+    ],
+)
+def test_part_of_a_number_is_no_quotation(claim: str, passage: str) -> None:
+    """A wrong amount never passes as the source's own words."""
+    found = evidence(claim, passage)
+    assert found.support == "weak"
+    assert found.missing
+
+
 def test_an_unrelated_claim_has_no_support() -> None:
     """Nothing in common, nothing supported."""
     assert evidence("Bananas ripen quickly", LEAVE).support == "none"

@@ -6,7 +6,7 @@ import pytest
 
 from rag.account import Account
 from rag.domain import Chunk, Finished, Hit, Span, TermStatistics, TextDelta, Turn, Usage
-from rag.errors import ProviderDown, Stopped
+from rag.errors import BadReply, ProviderDown, Stopped
 from rag.prompts import NOT_IN_DOCUMENTS
 from rag.stopping import Stop
 from rag.writing import CUT_OFF, Written, extract, write
@@ -59,6 +59,27 @@ def test_an_answer_that_begins_like_the_refusal_is_shown() -> None:
     """Held back words are not lost."""
     written, _, _ = written_by("Not", " in May", " [1].", DONE)
     assert (written.absent, written.text) == (False, "Not in May [1].")
+
+
+@pytest.mark.parametrize("pieces", [("Отпуск ", "длится 25 дней", " [1]."), ("年假", "为25天", "[1]。")])
+def test_every_script_is_streamed(pieces: tuple[str, ...]) -> None:
+    """Only what may become the agreed refusal is held back, and citations come with the piece that shows them."""
+    _, _, deltas = written_by(*pieces, DONE)
+    assert "".join(delta.text for delta in deltas[:2]).startswith(pieces[0].strip())
+    assert [len(delta.citations) for delta in deltas if "[1]" in delta.text] == [1]
+
+
+def test_a_refusal_that_is_explained_is_still_a_refusal() -> None:
+    """Models like to go on."""
+    written, _, deltas = written_by(NOT_IN_DOCUMENTS, ". The sources only speak of leave [1].", DONE)
+    assert (written.absent, deltas) == (True, [])
+
+
+@pytest.mark.parametrize("pieces", [(), ("",), ("  ",)])
+def test_an_answer_without_text_is_a_failure(pieces: tuple[str, ...]) -> None:
+    """Nothing is not an answer."""
+    with pytest.raises(BadReply, match="ended its answer before it began"):
+        written_by(*pieces, DONE)
 
 
 def test_a_failure_before_any_text_is_raised() -> None:

@@ -89,7 +89,7 @@ class LocalReranker:
     @property
     def model(self) -> str:
         """The name shown beside its scores."""
-        return "local" if self._fit is WITH_VECTORS else "local lexical"
+        return "local reranker" if self._fit is WITH_VECTORS else "local reranker, words only"
 
     @property
     def bands(self) -> Bands:
