@@ -17,23 +17,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy
 
+import rag.stores
 from rag import preflight, recovery
 from rag.chroma import ChromaIndex
-from rag.conversations import Conversations
-from rag.database import Database
 from rag.domain import Block, Chunk, Document, Page, Parsed, Span, Version
 from rag.interfaces import Vectors
-from rag.keywords import Keywords
-from rag.library import Library
-from rag.originals import Originals
-from rag.passages import Passages
 from rag.stores import Stores
-from rag.vectors import EmbeddingTable, text_hash
+from rag.vectors import text_hash
 
 MODEL = "made-up"
 DIMENSION = 48
@@ -43,19 +39,8 @@ _ROWS_AT_ONCE = 100
 
 def open_stores(folder: Path) -> Stores:
     """Everything in a data folder, with the vector index still closed."""
-    database = Database(folder / "footnote.db")
-    originals = Originals(folder / "originals", 1_000_000)
-    keywords = Keywords(database)
-    return Stores(
-        database=database,
-        library=Library(database, originals, keywords),
-        originals=originals,
-        passages=Passages(database),
-        vectors=EmbeddingTable(database),
-        keywords=keywords,
-        conversations=Conversations(database),
-        index=ChromaIndex(folder / "chroma", synced_every=50),  # often, because that is when a kill can tear its files
-    )
+    # Chroma writes its files often here, because that is when a kill can tear them.
+    return replace(rag.stores.open_stores(folder, 1_000_000), index=ChromaIndex(folder / "chroma", synced_every=50))
 
 
 def vector_of(text: str) -> Vectors:

@@ -62,6 +62,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag import citations, errors, links, replies, services
+from rag.chat import LONGEST_QUESTION
 from rag.domain import PDF, Citation, Collection, Turn
 from rag.errors import FileTooLarge, FootnoteError, InvalidRequest, NotFound, NotReady, UnreadableDocument, incident
 from rag.library import Added
@@ -77,7 +78,6 @@ Event = tuple[str, replies.Reply]
 
 _LARGEST_JSON = 1024 * 1024
 _FORM_OVERHEAD = 64 * 1024
-_LONGEST_QUESTION = 20_000
 _MOST_HITS = 50
 _PICTURE_WIDTH = 1200
 _KEEP_ALIVE_SECONDS = 15.0
@@ -226,8 +226,8 @@ def _question(body: Mapping[str, Any], field: str) -> str:
     value = body.get(field)
     if not isinstance(value, str) or not value.strip():
         raise InvalidRequest(f"“{field}” must be a text that is not empty.")
-    if len(value) > _LONGEST_QUESTION:
-        raise InvalidRequest(f"“{field}” must have at most {_LONGEST_QUESTION:,} characters.")
+    if len(value) > LONGEST_QUESTION:
+        raise InvalidRequest(f"“{field}” must have at most {LONGEST_QUESTION:,} characters.")
     return _without_surrogates(value)
 
 

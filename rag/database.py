@@ -183,6 +183,7 @@ keyword_totals = Table(
     Column("collection_id", Text, ForeignKey("collection.id", ondelete="CASCADE"), primary_key=True),
     Column("chunks", Integer, nullable=False),
     Column("terms", Integer, nullable=False),
+    Column("analyzer", Integer, nullable=False),  # words.ANALYZER at the time
 )
 
 keyword_terms = Table(

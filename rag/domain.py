@@ -251,7 +251,7 @@ class Dropped:
     """A candidate that was not used, at which step and why."""
 
     chunk_id: str
-    step: Literal["rerank", "threshold", "context"]
+    step: Literal["threshold", "context"]
     reason: str
 
 

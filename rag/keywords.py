@@ -123,7 +123,9 @@ class Keywords:
         connection.execute(
             text(f'CREATE VIRTUAL TABLE {_table(collection_id)} USING fts5(terms, tokenize="{_TOKENIZER}")')
         )
-        connection.execute(insert(keyword_totals).values(collection_id=collection_id, chunks=0, terms=0))
+        connection.execute(
+            insert(keyword_totals).values(collection_id=collection_id, chunks=0, terms=0, analyzer=words.ANALYZER)
+        )
 
     def drop(self, connection: Connection, collection_id: str) -> None:
         """Forget a collection."""
@@ -163,6 +165,14 @@ class Keywords:
             return
         connection.execute(text(f"DELETE FROM {table} WHERE rowid IN ({of_version})"), {"version": version_id})  # noqa: S608
         _count(connection, collection_id, [row.terms.split() for row in rows], -1)
+
+    def is_current(self, collection_id: str) -> bool:
+        """Whether the stored terms are those that the present analyzer makes."""
+        with self._database.read() as connection:
+            analyzer = connection.execute(
+                select(keyword_totals.c.analyzer).where(keyword_totals.c.collection_id == collection_id)
+            ).scalar_one_or_none()
+        return analyzer == words.ANALYZER
 
     def chunk_ids(self, collection_id: str) -> frozenset[str]:
         """Every chunk that can be found."""

@@ -319,6 +319,16 @@ class Library:
             _release(connection, version_id, status="ready", problem=None)
             connection.execute(update(documents).where(documents.c.id == document.id).values(current_id=version_id))
 
+    def rebuild_keywords(self, collection_id: str) -> None:
+        """Make a collection's keyword index anew from its published chunks, in one step."""
+        published = [each.current.id for each in self.documents(collection_id) if each.current is not None]
+        with self._database.write() as connection:
+            self._keywords.drop(connection, collection_id)
+            self._keywords.create(connection, collection_id)
+            for version_id in published:
+                self._keywords.add(connection, collection_id, self._terms(version_id))
+                self._keywords.identify(connection, collection_id, version_id, self._identity(version_id))
+
     def unpublish(self, version_id: str) -> None:
         """Queue the version that answers to be indexed anew, because a part of its index is lost for good."""
         with self._database.write() as connection:

@@ -40,7 +40,7 @@ class Segment:
     problem: str | None
 
 
-class Torn(Exception):
+class _Torn(Exception):
     """The files of a segment contradict each other."""
 
 
@@ -117,7 +117,7 @@ def _problem(folder: Path, synced: Collection[str]) -> str | None:
         return f"{len(synced)} vectors are missing" if synced else None
     try:
         _check_files(folder, synced)
-    except Torn as error:
+    except _Torn as error:
         return str(error)
     except Exception as error:  # a torn pickle can raise nearly anything
         return f"unreadable ({type(error).__name__})"
@@ -128,16 +128,16 @@ def _check_files(folder: Path, synced: Collection[str]) -> None:
     labels, added = _id_map(folder / "index_metadata.pickle")
     header = _read_header(folder / "header.bin")
     if header.elements != added:
-        raise Torn(f"the header counts {header.elements} elements, the id map {added}")
+        raise _Torn(f"the header counts {header.elements} elements, the id map {added}")
     if (folder / "length.bin").stat().st_size < header.elements * 4:
-        raise Torn("length.bin is too short")
+        raise _Torn("length.bin is too short")
     _check_ground_level(folder / "data_level0.bin", header, labels.values())
     _check_upper_levels(folder / "link_lists.bin", header)
     lost = sum(1 for row in synced if row not in labels)
     if lost:
-        raise Torn(f"{lost} of {len(synced)} vectors are missing")
+        raise _Torn(f"{lost} of {len(synced)} vectors are missing")
     if header.elements > _WASTE * max(len(labels), _WASTE_FROM):
-        raise Torn(f"{header.elements} places are used for {len(labels)} vectors")
+        raise _Torn(f"{header.elements} places are used for {len(labels)} vectors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +155,9 @@ def _read_header(path: Path) -> _Header:
     fields = _HEADER.unpack_from(path.read_bytes())
     version, _, capacity, elements, size, label_offset, _, top_level, entry, most, most_ground, _ = fields
     if version != _HEADER_VERSION:
-        raise Torn(f"version {version} is unknown")
+        raise _Torn(f"version {version} is unknown")
     if elements > capacity or (elements and entry >= elements):
-        raise Torn("the header contradicts itself")
+        raise _Torn("the header contradicts itself")
     return _Header(elements, size, label_offset, top_level, entry, most, most_ground)
 
 
@@ -176,21 +176,21 @@ def _id_map(path: Path) -> tuple[Mapping[str, int], int]:
 
 def _check_ground_level(path: Path, header: _Header, labels: Collection[int]) -> None:
     if path.stat().st_size < header.elements * header.size:
-        raise Torn("data_level0.bin is too short")
+        raise _Torn("data_level0.bin is too short")
     if not header.elements:
         return
     rows = numpy.memmap(path, dtype=numpy.uint8, mode="r", shape=(header.elements, header.size))
     found = _column(rows, header.label_offset, "<u8", 1)
     # A page that never reached the disk is zeros: its labels are then all 0.
     if len(numpy.unique(found)) != header.elements or not numpy.isin(list(labels), found).all():
-        raise Torn("data_level0.bin holds other vectors than the id map")
+        raise _Torn("data_level0.bin holds other vectors than the id map")
     for first in range(0, header.elements, _ROWS_AT_ONCE):
         some = rows[first : first + _ROWS_AT_ONCE]
         counts = _column(some, 0, "<u2", 1)
         links = _column(some, 4, "<u4", header.most_ground_links)
         used = numpy.arange(header.most_ground_links) < counts
         if counts.max() > header.most_ground_links or (used & (links >= header.elements)).any():
-            raise Torn("data_level0.bin has links that lead nowhere")
+            raise _Torn("data_level0.bin has links that lead nowhere")
 
 
 def _column(rows: NDArray[numpy.uint8], offset: int, kind: str, count: int) -> NDArray[Any]:
@@ -202,17 +202,17 @@ def _check_upper_levels(path: Path, header: _Header) -> None:
     level = 4 + 4 * header.most_links
     # Known to grow to gigabytes of nothing; never read more than it may be.
     if path.stat().st_size > header.elements * (4 + level * max(header.top_level, 1)):
-        raise Torn("link_lists.bin is too long")
+        raise _Torn("link_lists.bin is too long")
     content = path.read_bytes()
     position = 0
     for _ in range(header.elements):
         (size,) = _NUMBER.unpack_from(content, position)
         position += 4
         if size % level or size > level * header.top_level or position + size > len(content):
-            raise Torn("link_lists.bin is cut or mixed up")
+            raise _Torn("link_lists.bin is cut or mixed up")
         for start in range(position, position + size, level):
             links = struct.unpack_from(f"<{header.most_links + 1}I", content, start)
             count = links[0] & 0xFFFF
             if count > header.most_links or any(link >= header.elements for link in links[1 : count + 1]):
-                raise Torn("link_lists.bin has links that lead nowhere")
+                raise _Torn("link_lists.bin has links that lead nowhere")
         position += size

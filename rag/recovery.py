@@ -38,6 +38,10 @@ def recover(stores: Stores, rebuilding: Callable[[int, int], None]) -> None:
     Call it once, before uploads and indexing begin, in the process that holds the lock. `rebuilding(done, total)`
     counts vectors while indexes are written; it is not called when there is nothing to write. Raises FootnoteError.
     """
+    for collection in stores.library.collections():
+        if not stores.keywords.is_current(collection.id):
+            logger.info("Start: the keyword index of collection %s is built anew", collection.id)
+            stores.library.rebuild_keywords(collection.id)
     damaged = _remove_damaged(stores.index.folder)
     _open(stores.index)
     gaps = [_gap(stores, collection, damaged) for collection in _indexed(stores)]

@@ -16,7 +16,7 @@ from rag.domain import (
     TermStatistics,
 )
 from rag.errors import ProviderError, WrongEmbeddingModel
-from rag.interfaces import Vectors
+from rag.interfaces import KeywordIndex, VectorIndex, Vectors
 from rag.models import Models
 from rag.stopping import Stop
 from rag.stores import Stores
@@ -41,7 +41,11 @@ class Search:
     """Retrieve by vectors and keywords, fuse, rerank."""
 
     def __init__(self, stores: Stores, models: Models) -> None:
-        self._stores = stores
+        self._library = stores.library
+        self._passages = stores.passages
+        self._vectors = stores.vectors
+        self._keywords: KeywordIndex = stores.keywords
+        self._index: VectorIndex = stores.index
         self._models = models
 
     def run(
@@ -52,11 +56,11 @@ class Search:
         A reranker that fails costs its order, not the answer: the account's notices say so.
         Raises ProviderError (embedding), WrongEmbeddingModel, NotFound, Stopped.
         """
-        collection = self._stores.library.collection(collection_id)
+        collection = self._library.collection(collection_id)
         yield Searching(query)
         candidates = self._candidates(query, collection, account, stop)
         yield Retrieved(candidates, account.step("searching", len(candidates)))
-        statistics = self._stores.keywords.statistics(collection.id, query)
+        statistics = self._keywords.statistics(collection.id, query)
         reranker = self._models.reranker
         scores = None
         if reranker is not None and candidates:
@@ -74,20 +78,18 @@ class Search:
     def _candidates(self, query: str, collection: Collection, account: Account, stop: Stop) -> tuple[Hit, ...]:
         """The best candidates of both indexes by their fused score."""
         vector = self._vector(query, collection, account, stop)
-        near = dict(self._stores.index.search(collection.index, vector, _FOUND_BY_EACH)) if vector is not None else {}
+        near = dict(self._index.search(collection.index, vector, _FOUND_BY_EACH)) if vector is not None else {}
         stop.check()
-        matching = dict(self._stores.keywords.search(collection.id, query, _FOUND_BY_EACH))
+        matching = dict(self._keywords.search(collection.id, query, _FOUND_BY_EACH))
         near_ranks = {chunk_id: rank for rank, chunk_id in enumerate(near, 1)}
         matching_ranks = {chunk_id: rank for rank, chunk_id in enumerate(matching, 1)}
         # Each index also scores what only the other one found, so that no sum lacks a part.
         only_matching = [key for key in matching if key not in near]
         similarities = near | self._similarities(vector, collection.embedding_model, only_matching)
         only_near = [key for key in near if key not in matching]
-        bm25 = matching | dict(
-            zip(only_near, self._stores.keywords.scores(collection.id, query, only_near), strict=True)
-        )
-        matches = self._stores.keywords.document_matches(collection.id, query)
-        published = self._stores.passages.chunks(list(bm25))
+        bm25 = matching | dict(zip(only_near, self._keywords.scores(collection.id, query, only_near), strict=True))
+        matches = self._keywords.document_matches(collection.id, query)
+        published = self._passages.chunks(list(bm25))
         hits = [
             Hit(
                 chunk=chunk,
@@ -118,7 +120,7 @@ class Search:
     def _similarities(self, vector: Vectors | None, model: str, chunk_ids: Sequence[str]) -> dict[str, float]:
         if vector is None:
             return {}
-        return {key: float(row @ vector) for key, row in self._stores.vectors.of_chunks(model, chunk_ids).items()}
+        return {key: float(row @ vector) for key, row in self._vectors.of_chunks(model, chunk_ids).items()}
 
 
 def wrong_model(collection: Collection, configured: str) -> str:

@@ -8,14 +8,11 @@ from typing import Literal
 
 from rag import recovery, retrieval
 from rag.chat import Chat
-from rag.chroma import ChromaIndex
 from rag.conversations import Conversations
-from rag.database import Database
 from rag.domain import Bands
 from rag.errors import FootnoteError, NotReady, Stopped, incident
 from rag.indexing import Indexer
 from rag.interfaces import ChatModel, Embedder, Reranker
-from rag.keywords import Keywords
 from rag.library import Library
 from rag.local import embeddings as local_embeddings
 from rag.local.answer import LocalExtractor
@@ -32,8 +29,7 @@ from rag.pictures import Pictures
 from rag.pipeline import Pipeline
 from rag.settings import Settings
 from rag.stopping import Stop
-from rag.stores import Stores
-from rag.vectors import EmbeddingTable
+from rag.stores import Stores, open_stores
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +171,7 @@ class Services:
             self._state = State("starting", problem=incident(logger, error, "Opening the data folder"))
 
     def _build(self) -> _Opened:
-        stores = _stores(self.settings)
+        stores = open_stores(self.settings.data_dir, self.settings.max_upload_bytes)
         try:
             recovery.recover(stores, self._rebuilding)
             stores.conversations.interrupt_unfinished()
@@ -210,23 +206,6 @@ def get() -> Services:
     if _services is None:
         raise NotReady("Footnote is starting. Try again in a few seconds.")
     return _services
-
-
-def _stores(settings: Settings) -> Stores:
-    folder = settings.data_dir
-    database = Database(folder / "footnote.db")
-    originals = Originals(folder / "originals", settings.max_upload_bytes)
-    keywords = Keywords(database)
-    return Stores(
-        database=database,
-        library=Library(database, originals, keywords),
-        originals=originals,
-        passages=Passages(database),
-        vectors=EmbeddingTable(database),
-        keywords=keywords,
-        conversations=Conversations(database),
-        index=ChromaIndex(folder / "chroma"),
-    )
 
 
 def _models(settings: Settings, client: Client) -> tuple[Models, tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """Everything one data folder holds, opened."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from rag.chroma import ChromaIndex
 from rag.conversations import Conversations
@@ -10,6 +11,26 @@ from rag.library import Library
 from rag.originals import Originals
 from rag.passages import Passages
 from rag.vectors import EmbeddingTable
+
+
+def open_stores(folder: Path, max_bytes: int) -> "Stores":
+    """The stores of a data folder, made if there is none; the vector index is opened later, by `recovery`.
+
+    No file larger than `max_bytes` is taken in.
+    """
+    database = Database(folder / "footnote.db")
+    originals = Originals(folder / "originals", max_bytes)
+    keywords = Keywords(database)
+    return Stores(
+        database=database,
+        library=Library(database, originals, keywords),
+        originals=originals,
+        passages=Passages(database),
+        vectors=EmbeddingTable(database),
+        keywords=keywords,
+        conversations=Conversations(database),
+        index=ChromaIndex(folder / "chroma"),
+    )
 
 
 @dataclass(frozen=True, slots=True)

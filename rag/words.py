@@ -14,6 +14,8 @@ from functools import lru_cache
 
 import Stemmer
 
+ANALYZER = 1  # add one with every change to what `terms` returns: keyword indexes made before are then built anew
+
 LONGEST_TERM = 64  # characters; longer runs are no words and would only bloat the index
 LONGEST_SENTENCE = 600  # characters; what is longer is cut so that a highlight stays readable
 

@@ -8,20 +8,12 @@ from docx import Document as Word
 from fakes import BagOfWords, FirstSentences, Overlap, Speaker, quarters
 
 from rag import retrieval
-from rag.chroma import ChromaIndex
-from rag.conversations import Conversations
-from rag.database import Database
 from rag.domain import Answer, Answered, AnswerEvent, Document, Progress, Turn
-from rag.keywords import Keywords
-from rag.library import Library
 from rag.models import Models
-from rag.originals import Originals
 from rag.parsing.reader import Reader
-from rag.passages import Passages
 from rag.pipeline import Pipeline
 from rag.stopping import Stop
-from rag.stores import Stores
-from rag.vectors import EmbeddingTable
+from rag.stores import open_stores
 
 HANDBOOK = {
     "Leave": "Employees accrue 25 days of annual leave. Unused leave lapses in May.",
@@ -45,19 +37,7 @@ class Desk:
     """A data folder with one collection and a pipeline over it."""
 
     def __init__(self, folder: Path, reader: Reader) -> None:
-        database = Database(folder / "catalogue.db")
-        originals = Originals(folder / "originals", 10_000_000)
-        keywords = Keywords(database)
-        self.stores = Stores(
-            database=database,
-            library=Library(database, originals, keywords),
-            originals=originals,
-            passages=Passages(database),
-            vectors=EmbeddingTable(database),
-            keywords=keywords,
-            conversations=Conversations(database),
-            index=ChromaIndex(folder / "chroma"),
-        )
+        self.stores = open_stores(folder, 10_000_000)
         self.stores.index.open()
         self.library = self.stores.library
         self.reader = reader

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy
 import pytest
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
 from benchmarks import kills
 from rag import preflight, recovery
-from rag.database import embeddings
+from rag.database import embeddings, keyword_totals
 from rag.domain import Collection, Document
 from rag.stores import Stores
 
@@ -282,3 +282,19 @@ def test_nothing_is_lost_or_doubled_by_kills(tmp_path: Path) -> None:
     reports.append(trials.check())
     assert [report["broken"] for report in reports] == [[]] * 7
     assert reports[-1]["chunks"] > 0
+
+
+def test_keywords_of_a_former_analyzer_are_made_anew(filled: Library) -> None:
+    """Stored terms that a question's would no longer match are replaced by present ones."""
+    keywords, collection_id = filled.stores.keywords, filled.collection.id
+    before = keywords.chunk_ids(collection_id)
+    with filled.stores.database.write() as connection:
+        connection.execute(update(keyword_totals).values(analyzer=0))
+        keywords.drop(connection, collection_id)
+        keywords.create(connection, collection_id)
+        connection.execute(update(keyword_totals).values(analyzer=0))
+    assert keywords.chunk_ids(collection_id) == frozenset() != before
+    filled.close()
+    stores = filled.recover()
+    assert stores.keywords.is_current(collection_id)
+    assert stores.keywords.chunk_ids(collection_id) == before
