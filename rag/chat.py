@@ -23,6 +23,7 @@ from rag.domain import (
     Step,
     TextDelta,
     Turn,
+    Usage,
 )
 from rag.errors import FootnoteError, InvalidRequest, NotFound, NotReady, Stopped, incident
 from rag.pipeline import Pipeline
@@ -56,6 +57,8 @@ class LiveAnswer:
     def __init__(self) -> None:
         self.stop = Stop()
         self.answer: Answer | None = None
+        self._query = ""
+        self._ranked: Reranked | None = None
         self._changed = threading.Condition()
         self._snapshot = Snapshot(0, "rewriting", (), "", (), time.monotonic(), done=False)
 
@@ -73,12 +76,14 @@ class LiveAnswer:
         """Move on by one event of the pipeline."""
         now = self._snapshot
         match event:
-            case Searching():
+            case Searching(query):
+                self._query = query
                 self._become(replace(now, stage="searching"))
             case Retrieved(hits, seconds):
                 step = Step("searching", len(hits), seconds)
                 self._become(replace(now, stage="reranking", steps=(*now.steps, step)))
             case Reranked(hits, model, seconds):
+                self._ranked = event
                 steps = now.steps if model is None else (*now.steps, Step("reranking", len(hits), seconds))
                 self._become(replace(now, stage="writing", steps=steps))
             case TextDelta(text, citations):
@@ -87,6 +92,29 @@ class LiveAnswer:
                 pass
             case Answered(answer):
                 self.answer = answer
+
+    def so_far(self) -> Answer:
+        """What is known of the answer by now, to be kept in case the rest never comes."""
+        now = self._snapshot
+        return Answer(
+            text=now.text,
+            query=self._query,
+            refused=False,
+            weak=False,
+            extracts=False,
+            citations=now.citations,
+            hits=self._ranked.hits if self._ranked else (),
+            used=(),
+            dropped=(),
+            embedding_model="",
+            reranker=self._ranked.model if self._ranked else None,
+            bands=None,
+            writer=None,
+            usage=Usage(),
+            steps=now.steps,
+            notices=(),
+            incomplete=True,
+        )
 
     def finish(self) -> None:
         """Let every viewer go."""
@@ -193,7 +221,7 @@ class Chat:
             events = self._pipeline.answer(question, history, _existing(collection_id), live.stop)
             self._follow(live, former.id, events)
             if live.answer is not None and live.answer.incomplete:
-                state = "stopped" if live.stop.is_set else "interrupted"
+                state = "stopped" if live.stop.is_set else "complete"  # its notices say what cut it off
         except Stopped:
             state = "stopped"
         except FootnoteError as error:
@@ -202,10 +230,11 @@ class Chat:
             state, problem = "failed", incident(logger, error, "Answering")
         if state == "stopped" and self._closing:
             state = "interrupted"
-        text = live.answer.text if live.answer is not None else live.snapshot().text
+        answer = live.answer or (live.so_far() if live.snapshot().text else None)
+        text = answer.text if answer is not None else ""
         try:
             if text or not former.text:
-                self._conversations.save(former.id, text, state, live.answer, problem)
+                self._conversations.save(former.id, text, state, answer, problem)
             else:
                 self._conversations.save(former.id, former.text, former.state, former.answer, problem)
         except NotFound:
@@ -223,7 +252,7 @@ class Chat:
         for event in events:
             live.take(event)
             if isinstance(event, TextDelta) and time.monotonic() - saved > _SAVED_EVERY:
-                self._conversations.save(message_id, live.snapshot().text, "writing")
+                self._conversations.save(message_id, live.snapshot().text, "writing", live.so_far())
                 saved = time.monotonic()
 
 

@@ -28,7 +28,7 @@ from rag.domain import (
     Turn,
     Version,
 )
-from rag.errors import ProviderError, WrongEmbeddingModel
+from rag.errors import ProviderError, UnreadableDocument, WrongEmbeddingModel
 from rag.interfaces import Vectors
 from rag.models import Models
 from rag.parsing.reader import Reader
@@ -81,6 +81,8 @@ class Pipeline:
 
         report(Progress("splitting", 0, len(parsed.pages)))
         chunks = split(parsed, document.id, version.id, collection.chunking, self._models.count_tokens)
+        if not chunks:
+            raise UnreadableDocument("There is no text in this file that could be searched.")
         texts = [prompts.passage(document.name, chunk.headings, chunk.text) for chunk in chunks]
         hashes = [text_hash(text) for text in texts]
         self._stores.passages.save(version.id, parsed, chunks, hashes)
@@ -99,6 +101,10 @@ class Pipeline:
         generation = collection.generation + 1
         model = self._models.embedding
         self._stores.index.drop(collection.index_of(generation))
+        if self._models.embedder is not None and model == collection.embedding_model:
+            # Only a model that makes other vectors under the same name brings anybody here.
+            probe = self._models.embedder.embed([collection.name], "document", stop)
+            self._stores.vectors.forget_other_dimensions(model, probe.shape[1])
         rows = self._stores.passages.published(collection_id)
         dimension = None
         if self._models.embedder is not None and rows:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.dialects import sqlite
 
 from rag.database import Database, batches, chunks, embedding_models, embeddings
@@ -50,6 +50,14 @@ class EmbeddingTable:
                 )
                 found.update((row.id, _vector(row.vector)) for row in rows)
         return found
+
+    def forget_other_dimensions(self, model: str, dimension: int) -> None:
+        """Forget a model's vectors if they do not have this dimension; they can never be compared with new ones."""
+        with self._database.write() as connection:
+            known = connection.execute(select(embedding_models).where(embedding_models.c.name == model)).one_or_none()
+            if known is not None and known.dimension != dimension:
+                connection.execute(delete(embeddings).where(embeddings.c.model_id == known.id))
+                connection.execute(delete(embedding_models).where(embedding_models.c.id == known.id))
 
     def put(self, model: str, hashes: Sequence[bytes], rows: Vectors) -> None:
         """Keep one row per hash; a text that has one already keeps it.

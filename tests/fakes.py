@@ -18,8 +18,9 @@ DIMENSION = 64
 class BagOfWords:
     """An embedder whose cosine is the share of common words. Remembers what it was asked; fails when told to."""
 
-    def __init__(self, model: str = "fake:bag") -> None:
+    def __init__(self, model: str = "fake:bag", dimension: int = DIMENSION) -> None:
         self.model = model
+        self.dimension = dimension
         self.asked: list[str] = []
         self.fails_after: int | None = None
 
@@ -30,7 +31,7 @@ class BagOfWords:
         stop: Stop,
         received: Callable[[Sequence[int], Vectors], None] | None = None,
     ) -> Vectors:
-        rows = numpy.zeros((len(texts), DIMENSION), numpy.float32)
+        rows = numpy.zeros((len(texts), self.dimension), numpy.float32)
         for first in range(0, len(texts), 4):
             stop.check()
             if self.fails_after is not None and len(self.asked) >= self.fails_after:
@@ -38,7 +39,7 @@ class BagOfWords:
             indexes = range(first, min(first + 4, len(texts)))
             for index in indexes:
                 for term in terms(texts[index]):
-                    rows[index, hashlib.blake2b(term.encode(), digest_size=2).digest()[0] % DIMENSION] += 1
+                    rows[index, hashlib.blake2b(term.encode(), digest_size=2).digest()[0] % self.dimension] += 1
                 rows[index] /= max(float(numpy.linalg.norm(rows[index])), 1e-9)
             self.asked += [texts[index] for index in indexes]
             if received is not None:

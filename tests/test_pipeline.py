@@ -232,6 +232,18 @@ def test_another_embedding_model_is_refused_until_re_indexing(handbook: Desk) ->
     assert (after.embedding_model, after.hits[0].similarity is not None) == ("fake:other", True)
 
 
+def test_a_model_that_changes_its_dimension_can_be_re_indexed(handbook: Desk) -> None:
+    """The same name, other vectors: a clear error first, and nothing of the old ones afterwards."""
+    handbook.embedder = BagOfWords("fake:bag", dimension=32)
+    with pytest.raises(WrongEmbeddingModel, match="64 dimensions"):
+        handbook.answer("How many days of annual leave?")
+    handbook.library.begin_reindexing(handbook.collection.id, "fake:bag")
+    handbook.pipeline.reindex(handbook.collection.id, lambda _: None, Stop())
+    assert handbook.library.collection(handbook.collection.id).dimension == 32
+    best = handbook.answer("How many days of annual leave?").hits[0]
+    assert (best.chunk.headings, best.similarity is not None) == (("Leave",), True)
+
+
 def test_an_empty_collection_takes_the_configured_model_on(desk: Desk) -> None:
     """There is nothing to re-index."""
     desk.embedder = BagOfWords("fake:other")

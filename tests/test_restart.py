@@ -109,6 +109,7 @@ def test_killed_while_answering(tmp_path: Path) -> None:
         opened.wait_until_ready(60)
         message = opened.conversations.message(message_id)
         assert (message.state, message.text) == ("interrupted", "The visa application costs")
+        assert message.answer is not None and message.answer.hits, "the evidence is lost"
         question, _ = opened.conversations.messages(message.conversation_id)
         assert question.text == "What does the visa application cost?"
     finally:
