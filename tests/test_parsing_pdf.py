@@ -1,5 +1,6 @@
 """PDF files become pages and blocks whose every character leads back to the file."""
 
+from functools import partial
 from pathlib import Path
 
 import pypdf
@@ -166,6 +167,43 @@ def test_running_headers_and_page_numbers_are_left_out_of_blocks(tmp_path: Path)
     assert [block.text[:9] for block in ending.blocks] == [f"Section {number}" for number in range(1, 5)]
 
 
+@pytest.mark.parametrize("text", ["The annual fee is 12 euros.", "Original page {}"])
+def test_lines_that_repeat_are_kept_where_pages_hold_nothing_else(tmp_path: Path, text: str) -> None:
+    """What would leave most pages empty is no running header but the document's text."""
+    said = [text.format(number) for number in range(1, 6)]
+    assert texts(drawn(tmp_path / "a.pdf", *(partial(lines, texts=[line]) for line in said))) == said
+
+
+def test_a_page_of_running_lines_alone_keeps_them(tmp_path: Path) -> None:
+    """The pages that have other text lose theirs."""
+
+    def draw(*body: str):  # type: ignore[no-untyped-def]
+        def page(canvas: Canvas) -> None:
+            lines(canvas, ["Fees are due in advance."], 810)
+            lines(canvas, body, 700)
+
+        return page
+
+    pages = draw("The rent is due on Monday."), draw(), draw("Keep the receipt."), draw("Return the keys.")
+    found = blocks(drawn(tmp_path / "a.pdf", *pages))
+    assert [(block.page, block.text) for block in found] == [
+        (1, "The rent is due on Monday."),
+        (2, "Fees are due in advance."),
+        (3, "Keep the receipt."),
+        (4, "Return the keys."),
+    ]
+
+
+def test_marks_are_no_other_text(tmp_path: Path) -> None:
+    """A stray mark on a page is no reason to take the page's only line away."""
+
+    def page(canvas: Canvas) -> None:
+        lines(canvas, ["The annual fee is 12 euros."], 700)
+        lines(canvas, ["§"], 400)
+
+    assert texts(drawn(tmp_path / "a.pdf", page, page, page)) == ["The annual fee is 12 euros."] * 3
+
+
 def test_chapters_that_begin_pages_are_not_taken_for_running_headers(tmp_path: Path) -> None:
     """A figure that does not keep pace with the pages belongs to a heading."""
 
@@ -207,6 +245,20 @@ def test_a_file_without_any_text_says_so(tmp_path: Path) -> None:
         read(drawn(tmp_path / "a.pdf", lambda canvas: canvas.rect(50, 50, 100, 100, fill=1)))
 
 
+def test_a_file_of_marks_alone_has_no_text(tmp_path: Path) -> None:
+    """Nothing of it could be found or cited."""
+    with pytest.raises(UnreadableDocument, match="no text"):
+        read(drawn(tmp_path / "a.pdf", lambda canvas: lines(canvas, ["§"])))
+
+
+def test_marks_alone_are_no_text_without_positions_either(tmp_path: Path) -> None:
+    """The second try refuses them as the first does."""
+    path = tmp_path / "late.pdf"
+    path.write_bytes(worded("***", before=b"x" * 3000 + b"\n"))
+    with pytest.raises(UnreadableDocument, match="no text"):
+        read(path)
+
+
 def encrypted(tmp_path: Path, user: str) -> Path:
     writer = pypdf.PdfWriter(clone_from=drawn(tmp_path / "plain.pdf", lambda canvas: lines(canvas, PARAGRAPH)))
     writer.encrypt(user_password=user, owner_password="owner", algorithm="AES-256")
@@ -219,6 +271,14 @@ def test_a_file_that_needs_a_password_says_so(tmp_path: Path) -> None:
     """And not that it is damaged."""
     with pytest.raises(UnreadableDocument, match="needs a password"):
         read(encrypted(tmp_path, "secret"))
+
+
+def test_an_encryption_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    """A foreign security handler is no damage, and no password would help."""
+    path = encrypted(tmp_path, "")
+    path.write_bytes(path.read_bytes().replace(b"/Filter /Standard", b"/Filter /Elsewher"))
+    with pytest.raises(UnreadableDocument, match="is encrypted"):
+        read(path)
 
 
 def test_a_file_encrypted_against_changes_only_is_read(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pypdf.errors
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from rag.domain import Page
+from rag.domain import Block, Page
 from rag.errors import UnreadableDocument
 from rag.parsing import clean, structure
 from rag.parsing.budget import Budget
@@ -24,6 +24,7 @@ from rag.parsing.ending import Ending
 from rag.parsing.layout import Draft, Line, Words, compose
 
 PROTECTED = "This PDF needs a password. Remove the password and upload it again."
+ENCRYPTED = "This PDF is encrypted in a way that cannot be opened here. Remove the encryption and upload it again."
 DAMAGED = "This PDF is damaged and cannot be read. Printing it to a new PDF often helps."
 NO_TEXT = (
     "This PDF has no text that can be read: its pages are pictures (a scan) or blank. "
@@ -78,6 +79,8 @@ def _with_pdfium(path: Path, begin: Callable[[int], None], page: Callable[[Page]
     try:
         document = pypdfium2.PdfDocument(path)
         count = len(document)
+    except pypdfium2.PdfiumError as error:
+        raise _SecondTry(ENCRYPTED if error.err_code == pdfium.FPDF_ERR_SECURITY else DAMAGED) from error
     except Exception as error:
         raise _SecondTry(DAMAGED) from error
     with document:
@@ -108,8 +111,7 @@ def _with_pdfium(path: Path, begin: Callable[[int], None], page: Callable[[Page]
             page(composed)
         if not any(drafts):
             raise _SecondTry(DAMAGED if broken else NO_TEXT)
-        found = structure.blocks(pages, drafts, _outline(document))
-        return Ending(found, _warnings(count, empty, broken))
+        return _ending(structure.blocks(pages, drafts, _outline(document)), _warnings(count, empty, broken))
 
 
 def _lines(document: pypdfium2.PdfDocument, index: int, budget: Budget) -> tuple[list[Line], float]:
@@ -255,6 +257,13 @@ def _outline(document: pypdfium2.PdfDocument) -> dict[tuple[int, str], int]:
     return found
 
 
+def _ending(blocks: tuple[Block, ...], warnings: tuple[str, ...]) -> Ending:
+    """What was read; a file of nothing but page numbers and stray marks has no text."""
+    if not blocks:
+        raise UnreadableDocument(NO_TEXT)
+    return Ending(blocks, warnings)
+
+
 def _warnings(count: int, empty: list[int], broken: list[int]) -> tuple[str, ...]:
     warnings = []
     if empty:
@@ -318,9 +327,8 @@ def _with_pypdf(
         begin(count)
         for each in pages:
             page(each)
-        found = structure.blocks(pages, drafts, {})
         notice = "Read without positions: cited sentences are shown as text, not lit on the page."
-        return Ending(found, (notice, *_warnings(count, empty, broken)))
+        return _ending(structure.blocks(pages, drafts, {}), (notice, *_warnings(count, empty, broken)))
 
 
 def _without_positions(text: str, number: int) -> tuple[Page, list[Draft]]:

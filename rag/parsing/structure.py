@@ -3,7 +3,7 @@
 import re
 from bisect import bisect
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from rag.domain import Block, Page
 from rag.parsing.layout import Draft
@@ -47,13 +47,12 @@ def blocks(pages: Sequence[Page], drafts: Sequence[Sequence[Draft]], outline: Ou
 
     `drafts` holds one sequence per page.
     """
-    running = _running(pages, drafts)
-    kept = [
-        (page, draft)
+    written = [
+        [draft for draft in row if not _speck(page.text[draft.start : draft.end], draft)]
         for page, row in zip(pages, drafts, strict=True)
-        for draft in row
-        if (page.number, draft.start) not in running and not _speck(page.text[draft.start : draft.end], draft)
     ]
+    body = _without_running(pages, written, _running(pages, drafts))
+    kept = [(page, draft) for page, row in zip(pages, body, strict=True) for draft in row]
     styles = _Styles(kept)
     found: list[Block] = []
     trail: list[tuple[tuple[float, ...], str]] = []
@@ -212,6 +211,22 @@ def _running(pages: Sequence[Page], drafts: Sequence[Sequence[Draft]]) -> set[tu
     return {
         place for places in seen.values() if len({number for number, _ in places}) >= _RUNNING_PAGES for place in places
     }
+
+
+def _without_running(
+    pages: Sequence[Page], drafts: Sequence[Sequence[Draft]], running: Collection[tuple[int, int]]
+) -> Sequence[Sequence[Draft]]:
+    """The blocks of each page but for the running ones, never all of a page's.
+
+    A page that says nothing else keeps them; where that is most of the pages, what repeats is the document's text.
+    """
+    left = [
+        [draft for draft in row if (page.number, draft.start) not in running]
+        for page, row in zip(pages, drafts, strict=True)
+    ]
+    if sum(map(bool, left)) < sum(map(bool, drafts)) / 2:
+        return drafts
+    return [rest or row for rest, row in zip(left, drafts, strict=True)]
 
 
 def _edges(row: Sequence[Draft]) -> Iterator[tuple[Draft, set[object]]]:
