@@ -2,9 +2,9 @@
 
     python benchmarks/page_recall.py FOLDER [FOLDER ...]
 
-Each folder has pdfs/, queries.jsonl (id, text) and qrels.tsv (query, FILE.pdf or FILE.pdf#page=N, relevance). All PDFs of
-a folder are one collection. "first stage" is the fused order, "reranked" the final one; refused is the share of these
-answerable questions whose best passage lies below the threshold.
+Each folder has pdfs/, queries.jsonl (id, text) and qrels.tsv (query, FILE.pdf or FILE.pdf#page=N, relevance). All PDFs
+of a folder are one collection. "first stage" is the fused order, "reranked" the final one; refused is the share of
+these answerable questions whose best passage lies below the threshold.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def relevant(path: Path) -> dict[str, set[str]]:
     """Question → pages or documents that answer it."""
     gold: dict[str, set[str]] = defaultdict(set)
     for line in path.read_text(encoding="utf-8").splitlines():
-        query, target, relevance = (line.split("\t") + ["", ""])[:3]
+        query, target, relevance = [*line.split("\t"), "", ""][:3]
         if relevance.isdigit() and int(relevance) > 0:
             gold[query].add(target)
     return gold
