@@ -1,5 +1,7 @@
 """Ask a collection and read the answer with its footnotes."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from pages.parts import citations, conversations, failures, messages, progress, welcome
@@ -61,7 +63,7 @@ def _picker(chosen: Collection | None) -> None:
 
 def _messages(conversation: Conversation) -> tuple[Message, ...]:
     """The messages to draw: the last ones, or all when the reader asked for them."""
-    everything = services.get().conversations.messages(conversation.id)
+    everything = tuple(map(_settled, services.get().conversations.messages(conversation.id)))
     hidden = len(everything) - _SHOWN
     if hidden <= 0 or st.session_state.get("all_of") == conversation.id:
         return everything
@@ -69,6 +71,15 @@ def _messages(conversation: Conversation) -> tuple[Message, ...]:
         st.session_state["all_of"] = conversation.id
         st.rerun()
     return everything[-_SHOWN:]
+
+
+def _settled(message: Message) -> Message:
+    """The message as it is: one that nobody writes any more has ended, even if its end could not be stored."""
+    built = services.get()
+    if message.state != "writing" or built.chat.live(message.id) is not None:
+        return message
+    stored = built.conversations.message(message.id)  # it may have ended between the two looks
+    return replace(stored, state="interrupted") if stored.state == "writing" else stored
 
 
 def _draw(shown: tuple[Message, ...]) -> messages.Writing | None:
@@ -104,11 +115,11 @@ def _begin(collection: Collection, documents: tuple[Document, ...]) -> None:
 
 def _input(collection: Collection, writing: messages.Writing | None) -> None:
     with st.bottom:
-        problem, stop = st.empty(), st.empty()
-        with problem.container():
+        # Three places that every run draws: what takes another's place would hold the other's content for a moment.
+        with st.empty():
             failures.show_last()
-        if writing is not None:
-            with stop.container(key="stop", horizontal=True, horizontal_alignment="center"):
+        with st.container(key="stop", horizontal=True, horizontal_alignment="center"):
+            if writing is not None:
                 st.button(
                     "Stop",
                     key=f"stop-{writing.message.id}",

@@ -147,22 +147,27 @@ def _embedding_notice(collection: Collection) -> None:
     built = services.get()
     configured = built.models.embeddings
     name = literal(configured or "keywords only")
-    if collection.reindexing_to is not None:
+    has_begun = collection.reindexing_to is not None
+    problem = built.indexer.problem(collection.id)
+    if problem is not None:
+        failures.show(problem)
+    if has_begun and problem is None:
         reached = built.indexer.reindexing(collection.id)
         done = f": {reached.done:,} of {count(reached.total, 'passage')}" if reached is not None else ""
         st.info(f"Re-indexing with {name}{done}. Questions find words meanwhile, but not meaning.")
         return
-    problem = built.indexer.problem(collection.id)
-    if problem is not None:
-        failures.show(problem)
-    if collection.embedding_model != configured and built.library.documents(collection.id):
+    if has_begun:
+        st.warning(f"Re-indexing with {name} has not finished. Until then questions find words, but not meaning.")
+    elif collection.embedding_model != configured and built.library.documents(collection.id):
         st.warning(
             f"This collection was indexed with {literal(collection.embedding_model or 'keywords only')}, "
             f"but {name} is configured now. It cannot be asked until it is re-indexed."
         )
-        if st.button(f"Re-index with {name}", key="reindex", icon=":material/refresh:"):
-            built.indexer.reindex(collection.id)
-            st.rerun()
+    else:
+        return
+    if st.button(f"Re-index with {name}", key="reindex", icon=":material/refresh:"):
+        built.indexer.reindex(collection.id)
+        st.rerun()
 
 
 # ---------------------------------------------------------------- upload
@@ -318,9 +323,8 @@ def _documents(collection: Collection, polls: bool) -> None:
 
 def _changes(documents: Sequence[Document], collection: Collection) -> bool:
     """Whether the list will look different without anybody doing anything."""
-    return collection.reindexing_to is not None or any(
-        document.newest.status in ("queued", "working") for document in documents
-    )
+    is_reindexing = collection.reindexing_to is not None and services.get().indexer.problem(collection.id) is None
+    return is_reindexing or any(document.newest.status in ("queued", "working") for document in documents)
 
 
 def draw() -> None:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.parts import progress
 from pages.parts.untrusted import literal
-from pages.parts.words import count, size
+from pages.parts.words import size
 from rag import services
 
 _WHERE = {"openrouter": "model server", "local": "on this machine", "off": "off"}
@@ -78,9 +78,7 @@ def _data() -> None:
         st.metric("Documents", f"{len(documents):,}")
         st.metric("Passages", f"{passages:,}")
         st.metric("On disk", size(_folder_size(str(folder))))
-    st.caption(
-        f"In the folder {literal(str(folder))}. Files of up to {count(built.settings.max_upload_mb, 'MB')[:-1]}."
-    )
+    st.caption(f"In the folder {literal(str(folder))}. Files of up to {built.settings.max_upload_mb:,} MB.")
 
 
 def draw() -> None:

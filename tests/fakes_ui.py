@@ -26,6 +26,7 @@ from rag.domain import (
     Hit,
     Message,
     Page,
+    Progress,
     Span,
     Step,
     Usage,
@@ -64,6 +65,7 @@ def hit(number: int, relevance: float, before: int, text: str = TEXT) -> Hit:
         similarity=0.62,
         keyword_rank=2,
         bm25=0.41,
+        document_match=0.25,
         fused=0.55,
         fused_rank=before,
         relevance=relevance,
@@ -89,7 +91,7 @@ def answer(text: str, **changes: Any) -> Answer:
         used=tuple(one.chunk.id for one in hits),
         dropped=(Dropped("v1x9", "threshold", "too far"),),
         embedding_model="local:wordllama-256",
-        reranker="local",
+        reranker="local reranker",
         bands=BANDS,
         writer="a model",
         usage=Usage(),
@@ -345,15 +347,20 @@ class FakeServices:
             openrouter_base_url=SimpleNamespace(host="openrouter.ai"),
         )
         self.models = SimpleNamespace(
-            embeddings="local:wordllama-256", rerank="local", chat=None, local=True, notices=(), bands=BANDS
+            embeddings="local:wordllama-256", rerank="local reranker", chat=None, local=True, notices=(), bands=BANDS
         )
         self.library = FakeLibrary()
         self.conversations = FakeConversations()
         self.chat = FakeChat(self.conversations)
         self.woken = 0
         self.reindexed: list[str] = []
+        self.reindexing: Progress | None = None
+        self.reindexing_problem: str | None = None
         self.indexer = SimpleNamespace(
-            wake=self._wake, reindex=self.reindexed.append, reindexing=lambda _: None, problem=lambda _: None
+            wake=self._wake,
+            reindex=self.reindexed.append,
+            reindexing=lambda _: self.reindexing,
+            problem=lambda _: self.reindexing_problem,
         )
         self.passages = SimpleNamespace(page=lambda version_id, number: Page(number, str(number), TEXT, ()))
         self.originals = SimpleNamespace(path=lambda sha256: folder / sha256)

@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from rag import services
-from rag.domain import Message
+from rag.domain import Message, Progress
 from tests.fakes_ui import NOW, FakeServices, answer
 
 SHELL = Path(__file__).parents[1] / "pages" / "shell.py"
@@ -117,7 +117,7 @@ def test_a_question_is_answered_with_citations_and_sources(filled: FakeServices)
     source = next(one for one in markdown if one.startswith("[:blue-badge[1]]") and "handbook" in one)
     assert "page 1 · Leave › Annual leave" in source
     assert ":yellow-background[Up to five unused days" in source
-    assert "relevance 0.94 (strong) by local · rank 3 → 1" in source
+    assert "relevance 0.94 (strong) by local reranker · rank 3 → 1" in source
 
 
 def test_the_conversation_is_in_the_address(filled: FakeServices) -> None:
@@ -195,7 +195,7 @@ def test_notices_of_an_answer_are_shown(filled: FakeServices) -> None:
 
 @pytest.mark.parametrize(
     ("state", "said"),
-    [("stopped", "Stopped. The answer is incomplete."), ("interrupted", "The server was restarted")],
+    [("stopped", "Stopped. The answer is incomplete."), ("interrupted", "interrupted while it was being written")],
 )
 def test_an_answer_that_ended_early_keeps_its_text_and_says_so(filled: FakeServices, state: str, said: str) -> None:
     """Stopped by the reader, or by the server's end."""
@@ -204,6 +204,38 @@ def test_an_answer_that_ended_early_keeps_its_text_and_says_so(filled: FakeServi
     app = sound(app.run())
     assert said in texts(app)
     assert "five days" in texts(app)
+
+
+def left_writing(fake: FakeServices, message_id: str) -> None:
+    """Nobody writes the answer any more, but its end is not in the database."""
+    fake.conversations.change(message_id, state="writing", answer=None, text="You can carry")
+
+
+def test_an_answer_whose_end_could_not_be_stored_is_shown_as_interrupted(filled: FakeServices) -> None:
+    """What there is of it is shown, and the conversation can go on."""
+    app = ask(opened(), "How many?")
+    left_writing(filled, "m1")
+    app = sound(app.run())
+    assert "You can carry" in texts(app)
+    assert "interrupted while it was being written" in texts(app)
+    assert button(app, "Regenerate")
+    app = ask(app, "And how many?")
+    assert "five days" in app.chat_message[3].markdown[0].value
+
+
+def test_an_answer_that_ends_while_the_page_is_drawn_is_shown_finished(filled: FakeServices) -> None:
+    """Between reading the message and asking who writes it, it may have been stored."""
+    app = ask(opened(), "How many?")
+    finished = filled.conversations.message("m1")
+    left_writing(filled, "m1")
+
+    def ended(message_id: str) -> None:
+        filled.conversations.change(message_id, state="complete", answer=finished.answer, text=finished.text)
+
+    filled.chat.live = ended  # type: ignore[method-assign]
+    app = sound(app.run())
+    assert "five days" in app.chat_message[1].markdown[0].value
+    assert "interrupted" not in texts(app)
 
 
 def test_a_failed_answer_says_why(filled: FakeServices) -> None:
@@ -366,6 +398,28 @@ def test_another_embedding_model_offers_to_reindex(filled: FakeServices) -> None
     assert filled.reindexed == ["c0"]
 
 
+def test_reindexing_shows_how_far_it_is(filled: FakeServices) -> None:
+    """And what questions find meanwhile."""
+    filled.library.all_collections["c0"] = replace(filled.library.all_collections["c0"], reindexing_to="openrouter:m")
+    filled.models.embeddings = "openrouter:m"
+    filled.reindexing = Progress("embedding", 1200, 3400)
+    app = opened("documents.py")
+    assert app.info[0].value.startswith("Re-indexing with openrouter\\:m: 1,200 of 3,400 passages.")
+    assert "Re-index with" not in "".join(one.label for one in app.button)
+
+
+def test_reindexing_that_failed_says_why_and_can_be_tried_again(filled: FakeServices) -> None:
+    """It is not shown as going on."""
+    filled.library.all_collections["c0"] = replace(filled.library.all_collections["c0"], reindexing_to="openrouter:m")
+    filled.models.embeddings = "openrouter:m"
+    filled.reindexing_problem = "The model server has no credit left."
+    app = opened("documents.py")
+    assert app.error[0].value == "The model server has no credit left\\."
+    assert not app.info
+    sound(app.button(key="reindex").click().run())
+    assert filled.reindexed == ["c0"]
+
+
 def test_progress_is_visible_from_other_pages(fake: FakeServices) -> None:
     """One line tells how many are on their way and how far one of them is."""
     collection = fake.library.create_collection("New", "local:wordllama-256")
@@ -385,6 +439,12 @@ def test_settings_never_show_a_key(filled: FakeServices) -> None:
     shown = texts(opened("settings.py"))
     assert "with a key" in shown
     assert "very-secret" not in shown
+
+
+def test_settings_name_the_upload_limit(filled: FakeServices) -> None:
+    """In the unit it is set in, also when it is one."""
+    filled.settings.max_upload_mb = 1
+    assert "Files of up to 1 MB." in texts(opened("settings.py"))
 
 
 def test_an_unexpected_error_is_shown_by_its_id_alone(filled: FakeServices, caplog: pytest.LogCaptureFixture) -> None:

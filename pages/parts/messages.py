@@ -15,7 +15,6 @@ from rag.domain import Answer, Message, Step
 
 _REDRAWN_EVERY = 0.1  # seconds
 _STOPPED_WITHIN = 0.4
-_CLOSEST = 3
 _LONG_QUESTION = 1500
 _DOING = {
     "rewriting": "Understanding the question",
@@ -26,8 +25,7 @@ _DOING = {
 }
 _STATES = {
     "stopped": ":material/stop_circle: Stopped. The answer is incomplete.",
-    "interrupted": ":material/power_off: The server was restarted while this was being written. "
-    "What had arrived is kept.",
+    "interrupted": ":material/power_off: This was interrupted while it was being written. What had arrived is kept.",
 }
 
 
@@ -63,7 +61,7 @@ def answer(message: Message, asked: str, is_last: bool) -> None:
     ):
         found = message.answer
         if found is not None and found.refused:
-            _refusal(found)
+            _refusal(message, found)
         elif message.text:
             _text(message)
         if message.state == "failed":
@@ -87,13 +85,10 @@ def _text(message: Message) -> None:
     st.markdown(as_markdown(message.text, message.id, numbers), anchors=False)
 
 
-def _refusal(found: Answer) -> None:
+def _refusal(message: Message, found: Answer) -> None:
     st.markdown(":material/search_off: **Not in your documents**")
     st.caption(f"Searched for “{literal(found.query)}”. No passage answers it well enough to be used.")
-    if found.hits:
-        with st.expander(":gray[Closest passages]", type="compact", expanded=True):
-            for hit in found.hits[:_CLOSEST]:
-                source_list.passage(hit, found)
+    source_list.closest(message.id, found)
 
 
 def _remarks(found: Answer, asked: str) -> None:

@@ -7,6 +7,7 @@ from pages.parts.untrusted import chip, literal, shortened, snippet
 from pages.parts.words import count
 from rag.domain import Answer, Chunk, Citation, Hit, Message, Support
 
+_CLOSEST_SHOWN = 3
 _LONGEST_PASSAGE = 220
 _LONGEST_SECTION = 90
 _DOUBTS: dict[Support, str] = {"weak": "supports it only in part", "none": "may not support it"}
@@ -26,10 +27,22 @@ def draw(message: Message, expanded: bool) -> None:
         cited = {citation.chunk.id for citation in answer.citations}
         others = [hit for hit in answer.hits if hit.chunk.id in set(answer.used) - cited]
         if others:
-            label = f":gray[{count(len(others), 'more passage')} read, not cited]"
+            label = f":gray[{count(len(others), 'more passage' if cited else 'passage')} read, not cited]"
             with st.expander(label, type="compact", key=f"read-{message.id}"):
                 for hit in others:
-                    passage(hit, answer)
+                    _passage(hit, answer)
+
+
+def closest(message_id: str, answer: Answer) -> None:
+    """The passages that came closest to a question that was refused."""
+    if not answer.hits:
+        return
+    with (
+        st.container(key=f"sources-{message_id}"),
+        st.expander(":gray[Closest passages]", type="compact", expanded=True, key=f"closest-{message_id}"),
+    ):
+        for hit in answer.hits[:_CLOSEST_SHOWN]:
+            _passage(hit, answer)
 
 
 def _where(document: str, *parts: str) -> str:
@@ -56,7 +69,7 @@ def _cited(message_id: str, citation: Citation, answer: Answer) -> None:
     st.markdown(f"{chip(message_id, citation.number)} {where}  \n:small[{quote}]  \n{score}")
 
 
-def passage(hit: Hit, answer: Answer) -> None:
+def _passage(hit: Hit, answer: Answer) -> None:
     """One passage that was found but is not cited."""
     where = _where(hit.document, places.page_of_chunk(hit.chunk), _section(hit.chunk))
     text = literal(shortened(hit.chunk.text, _LONGEST_PASSAGE))
