@@ -38,10 +38,15 @@ def _choose_collection() -> None:
 def _head(chosen: Collection | None, conversation: Conversation | None) -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         _picker(chosen)
-        if conversation is not None and st.button(
-            "Delete conversation", key="delete-conversation", icon=":material/delete:", type="tertiary"
-        ):
-            conversations.delete(conversation)
+        if conversation is not None:
+            st.button(
+                "Delete conversation",
+                key="delete-conversation",
+                icon=":material/delete:",
+                type="tertiary",
+                on_click=conversations.begin_deleting,
+                args=(conversation,),
+            )
 
 
 def _picker(chosen: Collection | None) -> None:
@@ -82,7 +87,7 @@ def _settled(message: Message) -> Message:
     return replace(stored, state="interrupted") if stored.state == "writing" else stored
 
 
-def _draw(shown: tuple[Message, ...]) -> messages.Writing | None:
+def _draw(shown: tuple[Message, ...], *, can_regenerate: bool) -> messages.Writing | None:
     """Draw the messages; returns the place of the one that is still being written."""
     asked = ""
     for message in shown:
@@ -90,7 +95,8 @@ def _draw(shown: tuple[Message, ...]) -> messages.Writing | None:
             asked = message.text
             messages.question(message)
         elif message.state != "writing":
-            messages.answer(message, asked, is_last=message is shown[-1])
+            is_last = message is shown[-1]
+            messages.answer(message, asked, is_last=is_last, can_regenerate=can_regenerate and is_last)
         elif message is shown[-1]:
             return messages.writing(message)
     return None
@@ -139,11 +145,11 @@ def _input(collection: Collection, writing: messages.Writing | None) -> None:
 
 def draw() -> None:
     built = services.get()
-    if not built.library.collections():
-        welcome.first_minute(_DOCUMENTS)
-        return
     conversation = conversations.current()
     conversations.sidebar(conversation)
+    if conversation is None and not built.library.collections():
+        welcome.first_minute(_DOCUMENTS)
+        return
     collection = conversations.collection(conversation)
     # Three fixed places: what stood in a place before would otherwise stay on the page while an answer is written.
     head, dialogue, below = st.container(), st.container(), st.empty()
@@ -152,7 +158,7 @@ def draw() -> None:
         progress.line()
     with dialogue:
         shown = _messages(conversation) if conversation is not None else ()
-        writing = _draw(shown)
+        writing = _draw(shown, can_regenerate=collection is not None)
     if collection is None:
         below.info("The collection of this conversation was deleted. Its answers and quotes are kept.")
     else:
@@ -167,7 +173,9 @@ def draw() -> None:
                 else:
                     welcome.nothing_to_search(collection, documents, _DOCUMENTS)
     citations.listen(shown)
-    if writing is not None:
+    if conversation is not None and conversations.is_deleting(conversation):
+        conversations.delete(conversation)
+    elif writing is not None:
         messages.follow(writing)
         st.rerun()
 

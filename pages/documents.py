@@ -89,6 +89,16 @@ def _collections(chosen: Collection | None) -> None:
                 on_click=_open,
                 args=("rename",),
             )
+            if chosen.dimension is not None:
+                st.button(
+                    "Re-index",
+                    icon=":material/refresh:",
+                    key="reindex-collection",
+                    type="tertiary",
+                    help="Makes the index anew with the configured embedding model. Texts that it knows cost nothing.",
+                    on_click=_reindex,
+                    args=(chosen.id,),
+                )
             st.button(
                 "Delete",
                 icon=":material/delete:",
@@ -97,6 +107,11 @@ def _collections(chosen: Collection | None) -> None:
                 on_click=_open,
                 args=("delete",),
             )
+
+
+@failures.acting
+def _reindex(collection_id: str) -> None:
+    services.get().indexer.reindex(collection_id)
 
 
 def _new_collection(name: str) -> Collection:
@@ -215,12 +230,11 @@ def _uploader(chosen: Collection | None) -> None:
     with st.container(key="upload"):
         # No `type`: the content decides, and a file that is refused gets its reason in the list of results.
         st.file_uploader(
-            "Add PDF or Word files",
+            f"Add PDF or Word files, up to {limit:,} MB each",
             accept_multiple_files=True,
             key=key,
             on_change=_upload,
             args=(chosen.id if chosen is not None else None, key),
-            max_upload_size=limit,
         )
 
 

@@ -171,7 +171,8 @@ class Chat:
 
     def live(self, message_id: str) -> LiveAnswer | None:
         """The answer while it is being made; None once it is finished and stored."""
-        return self._live.get(message_id)
+        with self._lock:  # a message that was just begun is not yet known by its answer
+            return self._live.get(message_id)
 
     def stop(self, message_id: str) -> None:
         """Stop an answer; its text so far is kept."""

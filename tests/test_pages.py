@@ -1,5 +1,6 @@
 """The pages over services in memory, run as Streamlit runs them but without a browser."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -459,6 +460,6 @@ def test_an_unexpected_error_is_shown_by_its_id_alone(filled: FakeServices, capl
     filled.conversations.messages = broken  # type: ignore[method-assign]
     app = app.run()
     assert not app.exception
-    number = app.error[0].value.rsplit(" ", 1)[1]
-    assert number in caplog.text
+    found = re.search("[0-9a-f]{8}", app.error[0].value)
+    assert found is not None and found.group() in caplog.text
     assert f"{text} of" not in app.error[0].value + caplog.text

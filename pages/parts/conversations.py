@@ -69,11 +69,28 @@ def sidebar(active: Conversation | None) -> None:
                 )
 
 
-@st.dialog("Delete this conversation?")
+def begin_deleting(conversation: Conversation) -> None:
+    st.session_state["deleting"] = conversation.id
+
+
+def is_deleting(conversation: Conversation | None) -> bool:
+    """Whether the person is being asked; nothing else may keep the page busy meanwhile, or the click is lost."""
+    return conversation is not None and st.session_state.get("deleting") == conversation.id
+
+
+def _keep() -> None:
+    st.session_state.pop("deleting", None)
+
+
+@st.dialog("Delete this conversation?", on_dismiss=_keep)
 @failures.drawing
 def delete(conversation: Conversation) -> None:
     st.markdown(f"“{literal(shortened(conversation.title, 200))}” with its questions and answers will be gone.")
     if st.button("Delete conversation", type="primary", key="confirm-delete"):
-        services.get().conversations.delete(conversation.id)
+        built = services.get()
+        for message in built.conversations.messages(conversation.id):
+            built.chat.stop(message.id)
+        built.conversations.delete(conversation.id)
+        _keep()
         close()
         st.rerun()

@@ -2,8 +2,6 @@
 
 import functools
 import logging
-import secrets
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec
@@ -11,7 +9,7 @@ from typing import ParamSpec
 import streamlit as st
 
 from pages.parts.untrusted import literal
-from rag.errors import FootnoteError
+from rag.errors import FootnoteError, incident
 
 logger = logging.getLogger(__name__)
 
@@ -22,12 +20,7 @@ def sentence(error: Exception) -> str:
     """What to tell the person. Unexpected errors are logged without their message, which may hold document text."""
     if isinstance(error, FootnoteError):
         return str(error)
-    number = secrets.token_hex(4)
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("Error %s: %s at\n%s", number, type(error).__name__, frames)
-    return (
-        f"Something went wrong. Your documents and conversations are safe. The server's log has the details: {number}"
-    )
+    return incident(logger, error, "Drawing a page")
 
 
 def show(problem: str) -> None:

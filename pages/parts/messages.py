@@ -53,7 +53,7 @@ def question(message: Message) -> None:
             st.text(message.text)
 
 
-def answer(message: Message, asked: str, is_last: bool) -> None:
+def answer(message: Message, asked: str, *, is_last: bool, can_regenerate: bool) -> None:
     """A finished answer to the question `asked`."""
     with (
         st.chat_message("assistant", avatar=":material/format_quote:"),
@@ -71,7 +71,7 @@ def answer(message: Message, asked: str, is_last: bool) -> None:
         if found is not None:
             _remarks(found, asked)
             source_list.draw(message, expanded=is_last)
-        _actions(message, is_last)
+        _actions(message, can_regenerate)
 
 
 def _text(message: Message) -> None:
@@ -98,14 +98,16 @@ def _remarks(found: Answer, asked: str) -> None:
         st.caption(f":material/info: {literal(notice)}")
 
 
-def _actions(message: Message, is_last: bool) -> None:
+def _actions(message: Message, can_regenerate: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if message.answer is not None and not message.answer.refused and message.text:
             st.button("Copy", key=f"copy-{message.id}", icon=":material/content_copy:", type="tertiary")
         again = st.empty()  # a place even when there is no button: see chat.draw
         if message.answer is not None and message.answer.steps:
             st.caption(steps(message.answer.steps))
-    if is_last and again.button("Regenerate", key=f"again-{message.id}", icon=":material/refresh:", type="tertiary"):
+    if can_regenerate and again.button(
+        "Regenerate", key=f"again-{message.id}", icon=":material/refresh:", type="tertiary"
+    ):
         services.get().chat.regenerate(message.id)
         st.rerun()
 

@@ -177,6 +177,22 @@ def test_stop_keeps_what_is_there(writing_app: tuple[str, OpenRouterServer], vie
     model.go_on.set()
 
 
+def test_a_conversation_is_deleted_while_it_is_answered(
+    writing_app: tuple[str, OpenRouterServer], view: NEW_VIEW
+) -> None:
+    """The click counts though the answer keeps the page busy, and the answer ends."""
+    url, server = writing_app
+    model = SlowModel(server)
+    page = view(url)
+    ask(page, "What is the harbour fee?")
+    expect(last_answer(page)).to_contain_text("12 euros")
+    page.get_by_role("button", name="Delete conversation").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete conversation").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_test_id("stChatMessage")).to_have_count(0)
+    model.go_on.set()
+
+
 def test_the_drawer_turns_to_the_next_source(writing_app: tuple[str, OpenRouterServer], view: NEW_VIEW) -> None:
     """Two sentences of the documents, one after the other."""
     url, server = writing_app
