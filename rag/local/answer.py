@@ -11,7 +11,7 @@ from rag.local.rerank import WITH_VECTORS, WORDS_ONLY, log_odds
 
 _PASSAGES = 5  # best first; sentences of later ones rarely answer
 _SENTENCES = 3
-_FAR_BELOW = 3.0  # from here on one sentence in ten holds the answer
+_FAR_BELOW = 3.5  # further down about one sentence in ten holds the answer
 _REMEMBERED_PASSAGES = 50
 
 

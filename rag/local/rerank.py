@@ -49,7 +49,7 @@ WITH_VECTORS = Fit(
     first_offset=-6.09,
     first_weight=11.5,
     keyword_weight=0.6,
-    document_weight=2.4,
+    document_weight=1.5,
     bands=Bands(not_found=0.10, confident=0.30, strong=0.60, fitted=True),
 )
 
@@ -69,7 +69,7 @@ WORDS_ONLY = Fit(
     first_offset=-4.18,
     first_weight=8.78,
     keyword_weight=1.0,
-    document_weight=2.4,
+    document_weight=1.5,
     bands=Bands(not_found=0.15, confident=0.30, strong=0.60, fitted=True),
 )
 
