@@ -4,6 +4,7 @@ Lists are tuples, a missing score is None, and every score keeps the name of the
 Identifiers are lower-case letters and digits only (citation links are split at "-").
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -187,6 +188,11 @@ class TermStatistics:
 
     chunks: int
     frequencies: Mapping[str, int]
+
+    def idf(self, stem: str) -> float:
+        """What a word is worth: ln(1 + (N - n + 0.5) / (n + 0.5)), with n of N chunks having it (Robertson)."""
+        having = self.frequencies.get(stem, 0)
+        return math.log(1 + (max(self.chunks - having, 0) + 0.5) / (having + 0.5))
 
 
 @dataclass(frozen=True, slots=True)

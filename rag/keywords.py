@@ -9,7 +9,6 @@ the divisor with n = 0, so a passage that lacks half of a question cannot score 
 Robertson & Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond, 2009.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -108,7 +107,8 @@ class Keywords:
             )
             for row in rows:
                 holders.setdefault(row.term, []).append(row.version_id)
-        weights = {term: _idf(total, len(holders.get(term, ()))) for term in asked}
+        statistics = TermStatistics(total, {term: len(version_ids) for term, version_ids in holders.items()})
+        weights = {term: statistics.idf(term) for term in asked}
         whole = sum(weights.values())
         matches: dict[str, float] = {}
         for term, version_ids in holders.items():
@@ -215,14 +215,10 @@ def _weigh(connection: Connection, collection_id: str, terms: Sequence[str]) -> 
             )
         )
         frequencies.update((row.term, row.chunks) for row in rows)
-    idf = {term: count * _idf(chunk_count, frequencies[term]) for term, count in repeats.items()}
+    statistics = TermStatistics(chunk_count, frequencies)
+    idf = {term: count * statistics.idf(term) for term, count in repeats.items()}
     average_length = term_count / chunk_count if term_count else 1.0
-    return _Weights(TermStatistics(chunk_count, frequencies), idf, average_length)
-
-
-def _idf(total: int, having: int) -> float:
-    """What a term that `having` of `total` hold is worth."""
-    return math.log(1 + (total - having + 0.5) / (having + 0.5))
+    return _Weights(statistics, idf, average_length)
 
 
 def _selective(statistics: TermStatistics) -> list[str]:

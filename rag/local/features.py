@@ -109,7 +109,7 @@ class Analyst:
         """The question with its words weighed by the collection."""
         found = words(text)[:_MOST_QUESTION_WORDS]
         stems = tuple(word.stem for word in found)
-        idf = {stem: _idf(stem, statistics) for stem in stems}
+        idf = {stem: statistics.idf(stem) for stem in stems}
         embedder = self._embedder
         return Question(
             stems=stems,
@@ -177,12 +177,6 @@ def _meanings(
 def weigh(weights: Sequence[float], features: Sequence[float]) -> float:
     """The weighted sum of features."""
     return sum(weight * feature for weight, feature in zip(weights, features, strict=True))
-
-
-def _idf(stem: str, statistics: TermStatistics) -> float:
-    having = statistics.frequencies.get(stem, 0)
-    chunks = max(statistics.chunks, having)
-    return math.log(1 + (chunks - having + 0.5) / (having + 0.5))
 
 
 # ---------------------------------------------------------------- measuring
