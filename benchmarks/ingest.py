@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--side", choices=["footnote", "baseline"], help=argparse.SUPPRESS)
     options = parser.parse_args()
-    files = sorted(path for folder in options.folders for path in folder.rglob("*") if path.suffix.lower() == ".pdf")
+    files = pdfs(options.folders)
     if options.side:
         print(json.dumps({"footnote": footnote, "baseline": baseline}[options.side](files)))
         return
@@ -47,16 +47,8 @@ def main() -> None:
 
 def footnote(files: list[Path]) -> dict[str, Any]:
     """The product itself, without its pages."""
-    sys.path.insert(0, str(HERE.parent))
-    from rag import services
-    from rag.settings import load
-
     started = time.perf_counter()
-    opened = services.open(load())
-    opened.wait_until_ready(120)
-    collection = opened.library.create_collection("Benchmark", opened.models.embeddings)
-    add(opened, collection.id, files)
-    wait(opened)
+    opened, collection = filled(files)
     wall = time.perf_counter() - started
     documents = opened.library.documents(collection.id)
     failed = [document.name for document in documents if document.newest.status != "ready"]
@@ -76,6 +68,25 @@ def footnote(files: list[Path]) -> dict[str, Any]:
         "peak_mb": peak_megabytes(),
         "again_requests": again,
     }
+
+
+def pdfs(folders: list[Path]) -> list[Path]:
+    """Every PDF in the folders and below them."""
+    return sorted(path for folder in folders for path in folder.rglob("*") if path.suffix.lower() == ".pdf")
+
+
+def filled(files: list[Path]) -> tuple[Any, Any]:
+    """The services on the data folder of the environment, and a collection in which all files are indexed."""
+    sys.path.insert(0, str(HERE.parent))
+    from rag import services
+    from rag.settings import load
+
+    opened = services.open(load())
+    opened.wait_until_ready(120)
+    collection = opened.library.create_collection("Benchmark", opened.models.embeddings)
+    add(opened, collection.id, files)
+    wait(opened)
+    return opened, collection
 
 
 def add(opened: Any, collection_id: str, files: list[Path]) -> None:

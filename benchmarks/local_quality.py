@@ -24,6 +24,7 @@ from rag.domain import Chunk, Hit, TermStatistics
 from rag.local import embeddings
 from rag.local.answer import LocalExtractor
 from rag.local.embeddings import StaticEmbedder
+from rag.local.features import Analyst
 from rag.local.rerank import LocalReranker
 from rag.stopping import Stop
 from rag.words import terms
@@ -146,7 +147,8 @@ def main() -> None:
     options = parser.parse_args()
 
     embedder = None if options.lexical else embeddings.load()
-    reranker, extractor = LocalReranker(embedder), LocalExtractor(embedder)
+    analyst = Analyst(embedder)
+    reranker, extractor = LocalReranker(analyst), LocalExtractor(analyst)
     bands = [band for band in (reranker.bands.not_found, reranker.bands.confident, reranker.bands.strong) if band]
     sets = [read(folder, options.questions) for folder in options.folders]
     print(f"scores by {reranker.model}")

@@ -10,17 +10,14 @@ these answerable questions whose best passage lies below the threshold.
 import argparse
 import json
 import os
-import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ingest import add, wait
+from ingest import filled, pdfs
 from measuring import table
-
-ROOT = Path(__file__).parent.parent
 
 
 def main() -> None:
@@ -33,22 +30,15 @@ def main() -> None:
 
 def measured(folder: Path) -> list[dict[str, Any]]:
     """One row per order."""
-    sys.path.insert(0, str(ROOT))
-    from rag import services
-    from rag.settings import load
-    from rag.stopping import Stop
-
     gold = relevant(folder / "qrels.tsv")
     lines = (folder / "queries.jsonl").read_text(encoding="utf-8").splitlines()
     questions = [question for question in map(json.loads, lines) if question["id"] in gold]
     sums: dict[str, Counter[str]] = {"first stage": Counter(), "reranked": Counter()}
     with tempfile.TemporaryDirectory() as data:
         os.environ |= {"FOOTNOTE_DATA_DIR": data, "OPENROUTER_API_KEY": ""}
-        opened = services.open(load())
-        opened.wait_until_ready(120)
-        collection = opened.library.create_collection("Benchmark", opened.models.embeddings)
-        add(opened, collection.id, sorted((folder / "pdfs").iterdir()))
-        wait(opened)
+        opened, collection = filled(pdfs([folder / "pdfs"]))
+        from rag.stopping import Stop
+
         for question in questions:
             found = opened.pipeline.search(collection.id, question["text"], Stop())
             wanted = gold[question["id"]]

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ingest import add, wait
+from ingest import filled, pdfs
 from measuring import Stub, percentile, table
 
 HERE = Path(__file__).parent
@@ -60,17 +60,10 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    sys.path.insert(0, str(HERE.parent))
-    from rag import services
+    opened, collection = filled(pdfs(options.folders))
     from rag.domain import Answered, Refused, TextDelta
-    from rag.settings import load
     from rag.stopping import Stop
 
-    opened = services.open(load())
-    opened.wait_until_ready(120)
-    collection = opened.library.create_collection("Benchmark", opened.models.embeddings)
-    add(opened, collection.id, sorted(p for f in options.folders for p in f.rglob("*") if p.suffix.lower() == ".pdf"))
-    wait(opened)
     lines = options.questions.read_text(encoding="utf-8").splitlines()
     questions = [json.loads(line)["text"] for line in lines]
     questions = questions[:: max(1, len(questions) // options.count)][: options.count]

@@ -180,8 +180,9 @@ def _embedding_notice(collection: Collection) -> None:
         )
     else:
         return
-    if st.button(f"Re-index with {name}", key="reindex", icon=":material/refresh:"):
-        built.indexer.reindex(collection.id)
+    if st.button(
+        f"Re-index with {name}", key="reindex", icon=":material/refresh:", on_click=_reindex, args=(collection.id,)
+    ):
         st.rerun()
 
 

@@ -61,9 +61,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rag import citations, errors, links, replies, services
+from rag import errors, links, replies, services
 from rag.chat import LONGEST_QUESTION
-from rag.domain import PDF, Citation, Collection, Turn
+from rag.domain import Citation, Collection, Turn
 from rag.errors import FileTooLarge, FootnoteError, InvalidRequest, NotFound, NotReady, UnreadableDocument, incident
 from rag.library import Added
 from rag.parsing.sniff import HEAD_BYTES, media_type
@@ -79,7 +79,6 @@ Event = tuple[str, replies.Reply]
 _LARGEST_JSON = 1024 * 1024
 _FORM_OVERHEAD = 64 * 1024
 _MOST_HITS = 50
-_PICTURE_WIDTH = 1200
 _KEEP_ALIVE_SECONDS = 15.0
 _QUIET: Event = ("", {})
 
@@ -526,18 +525,14 @@ def _cited(token: str) -> Citation:
 
 
 def _draw(cited: Citation) -> Picture:
-    """The page a cited sentence begins on, the sentence lit. Raises NotFound where there is no page to show."""
-    opened = services.get()
-    version = opened.library.version(cited.chunk.version_id)
-    places = citations.locate(cited.chunk.spans, cited.start, cited.end)
-    if version.media_type != PDF or not places:
-        raise NotFound("This document has no pages to show.")
-    page = opened.passages.page(version.id, places[0].page)
-    spans = [(place.start, place.end) for place in places if place.page == page.number]
+    """The page of a citation. Raises NotFound where there is no page to show."""
     try:
-        return opened.pictures.page(opened.originals.path(version.sha256), page, spans, _PICTURE_WIDTH)
+        picture = services.cited_page(services.get(), cited)
     except UnreadableDocument as error:
         raise NotFound(str(error)) from error
+    if picture is None:
+        raise NotFound("This document has no pages to show.")
+    return picture
 
 
 # ---------------------------------------------------------------- all of it

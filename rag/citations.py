@@ -45,6 +45,17 @@ def locate(spans: Sequence[Span], start: int, end: int) -> tuple[Span, ...]:
     return tuple(found)
 
 
+def lit(citation: Citation) -> tuple[Span, ...]:
+    """Where the cited sentence stands, on the page where it begins."""
+    spans = locate(citation.chunk.spans, citation.start, citation.end)
+    return tuple(span for span in spans if span.page == spans[0].page)
+
+
+def _said(sentence: str) -> str:
+    """A sentence of an answer as a claim: without its citations and list marks."""
+    return without_citations(sentence).strip(" -*|#>\t")
+
+
 def _numbers(text: str) -> set[str]:
     return {match.group().replace(",", "").rstrip(".") for match in _NUMBER.finditer(text)}
 
@@ -171,7 +182,7 @@ class Citer:
         spans = sentences(before)
         while spans:
             start, end = spans.pop()
-            claim = without_citations(before[start:end]).strip(" -*|#>\t")
+            claim = _said(before[start:end])
             if words(claim):
                 return claim
         return ""
@@ -195,7 +206,7 @@ def claims(text: str, number: int) -> list[str]:
     previous = ""
     for start, end in sentences(text):
         sentence = text[start:end]
-        said = without_citations(sentence).strip(" -*|#>\t")
+        said = _said(sentence)
         # "… days. [1]" puts the citation behind the sentence it belongs to.
         claim = said if words(said) else previous
         if marker in sentence and claim:

@@ -29,7 +29,7 @@ from rag.domain import (
     Version,
 )
 from rag.errors import ProviderError, UnreadableDocument, WrongEmbeddingModel
-from rag.interfaces import Vectors
+from rag.interfaces import Embedder, Vectors
 from rag.models import Models
 from rag.parsing.reader import Reader
 from rag.retrieval import Selection
@@ -87,8 +87,9 @@ class Pipeline:
         hashes = [text_hash(text) for text in texts]
         self._stores.passages.save(version.id, parsed, chunks, hashes)
 
-        if self._models.embedder is not None:
-            self._embed(texts, hashes, _counting(report, "embedding", len(chunks)), stop)
+        embedder = self._models.embedder
+        if embedder is not None:
+            self._embed(embedder, texts, hashes, _counting(report, "embedding", len(chunks)), stop)
             indexed = _counting(report, "indexing", len(chunks))
             dimension = self._fill(collection.index, collection.embedding_model, chunks, hashes, indexed, stop)
             self._stores.library.set_dimension(collection.id, dimension)
@@ -99,20 +100,20 @@ class Pipeline:
         """Move a collection to the configured embedding model; until the last step its words alone answer questions."""
         collection = self._stores.library.collection(collection_id)
         generation = collection.generation + 1
-        model = self._models.embedding
+        model, embedder = self._models.embedding, self._models.embedder
         self._stores.index.drop(collection.index_of(generation))
-        if self._models.embedder is not None and model == collection.embedding_model:
-            # Only a model that makes other vectors under the same name brings anybody here.
-            probe = self._models.embedder.embed([collection.name], "document", stop)
+        if embedder is not None and model == collection.embedding_model:
+            # A model may make other vectors under the same name now; those it made before are of no use then.
+            probe = embedder.embed([collection.name], "document", stop)
             self._stores.vectors.forget_other_dimensions(model, probe.shape[1])
         rows = self._stores.passages.published(collection_id)
         dimension = None
-        if self._models.embedder is not None and rows:
+        if embedder is not None and rows:
             chunks = [chunk for chunk, _ in rows]
             texts = [prompts.passage(name, chunk.headings, chunk.text) for chunk, name in rows]
             hashes = [text_hash(text) for text in texts]
             self._stores.passages.set_hashes([chunk.id for chunk in chunks], hashes)
-            self._embed(texts, hashes, _counting(report, "embedding", len(rows)), stop)
+            self._embed(embedder, texts, hashes, _counting(report, "embedding", len(rows)), stop)
             dimension = self._fill(
                 collection.index_of(generation), model, chunks, hashes, _counting(report, "indexing", len(rows)), stop
             )
@@ -131,14 +132,18 @@ class Pipeline:
         self._stores.library.finish_reindexing(collection_id, model, None, collection.generation)
         return self._stores.library.collection(collection_id)
 
-    def _embed(self, texts: Sequence[str], hashes: Sequence[bytes], count: Callable[[int], None], stop: Stop) -> None:
+    def _embed(
+        self,
+        embedder: Embedder,
+        texts: Sequence[str],
+        hashes: Sequence[bytes],
+        count: Callable[[int], None],
+        stop: Stop,
+    ) -> None:
         """Put the vectors of all texts into the embedding table; those already there are not asked for again.
 
         Every batch is kept as it arrives, so that what was paid for survives a later failure.
         """
-        embedder = self._models.embedder
-        if embedder is None:
-            return
         model = embedder.model
         for first in range(0, len(texts), _EMBEDDED_AT_ONCE):
             stop.check()

@@ -8,14 +8,16 @@ from typing import Literal
 
 from rag import recovery, retrieval
 from rag.chat import Chat
+from rag.citations import lit
 from rag.conversations import Conversations
-from rag.domain import Bands
+from rag.domain import PDF, Bands, Citation
 from rag.errors import FootnoteError, NotReady, Stopped, incident
 from rag.indexing import Indexer
 from rag.interfaces import ChatModel, Embedder, Reranker
 from rag.library import Library
 from rag.local import embeddings as local_embeddings
 from rag.local.answer import LocalExtractor
+from rag.local.features import Analyst
 from rag.local.rerank import LocalReranker
 from rag.models import Models
 from rag.openrouter.chat import OpenRouterChat
@@ -25,7 +27,7 @@ from rag.openrouter.rerank import OpenRouterReranker
 from rag.originals import Originals
 from rag.parsing.reader import Reader
 from rag.passages import Passages
-from rag.pictures import Pictures
+from rag.pictures import Picture, Pictures
 from rag.pipeline import Pipeline
 from rag.settings import Settings
 from rag.stopping import Stop
@@ -33,6 +35,7 @@ from rag.stores import Stores, open_stores
 
 logger = logging.getLogger(__name__)
 
+_PICTURE_WIDTH = 1200  # pixels: sharp on a dense screen; one size for drawer and card, so that a page is drawn once
 _NO_STATIC_MODEL = (
     "The local embedding model has no build for this platform, so only words are searched. "
     "Set OPENROUTER_API_KEY to search by meaning as well."
@@ -208,11 +211,26 @@ def get() -> Services:
     return _services
 
 
+def cited_page(opened: Services, citation: Citation) -> Picture | None:
+    """The page a cited sentence begins on, the sentence lit; None where the format has no pages.
+
+    Raises NotFound when the document was removed, UnreadableDocument when its page cannot be drawn.
+    """
+    version = opened.library.version(citation.chunk.version_id)
+    spans = lit(citation)
+    if version.media_type != PDF or not spans:
+        return None
+    page = opened.passages.page(version.id, spans[0].page)
+    places = [(span.start, span.end) for span in spans]
+    return opened.pictures.page(opened.originals.path(version.sha256), page, places, _PICTURE_WIDTH)
+
+
 def _models(settings: Settings, client: Client) -> tuple[Models, tuple[str, ...]]:
     """The model of each stage, and what the person should know about them."""
     static = local_embeddings.load()
+    analyst = Analyst(static)
     embedder: Embedder | None = static
-    reranker: Reranker | None = LocalReranker(static)
+    reranker: Reranker | None = LocalReranker(analyst)
     chat: ChatModel | None = None
     notices = []
     if settings.embeddings == "openrouter":
@@ -229,7 +247,7 @@ def _models(settings: Settings, client: Client) -> tuple[Models, tuple[str, ...]
         embedder=embedder,
         reranker=reranker,
         chat=chat,
-        extractor=LocalExtractor(static),
+        extractor=LocalExtractor(analyst),
         fusion=retrieval.STATIC if settings.embeddings == "local" else retrieval.CONTEXTUAL,
         count_tokens=static.count_tokens if static else _quarters,
     )

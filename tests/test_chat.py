@@ -7,14 +7,10 @@ from pathlib import Path
 import pytest
 
 from rag.chat import LONGEST_QUESTION, Chat
-from rag.conversations import Conversations
-from rag.database import Database
 from rag.domain import Answer, Answered, AnswerEvent, Message, Searching, TextDelta, Turn, Usage
 from rag.errors import InvalidRequest, NotReady, ProviderDown, Stopped
-from rag.keywords import Keywords
-from rag.library import Library
-from rag.originals import Originals
 from rag.stopping import Stop
+from rag.stores import open_stores
 
 Script = Callable[[Stop], Iterator[AnswerEvent]]
 
@@ -60,13 +56,11 @@ class Talk:
     """One conversation, with the chat it takes place in."""
 
     def __init__(self, folder: Path) -> None:
-        database = Database(folder / "catalogue.db")
-        library = Library(database, Originals(folder / "originals", 1000), Keywords(database))
-        self.library = library
-        self.conversations = Conversations(database)
+        stores = open_stores(folder, 1000)
+        self.conversations = stores.conversations
         self.pipeline = Scripted()
         self.chat = Chat(self.pipeline, self.conversations)  # type: ignore[arg-type]
-        self.collection_id = library.create_collection("Policies", "").id
+        self.collection_id = stores.library.create_collection("Policies", "").id
         self.id = self.conversations.create(self.collection_id).id
 
     def ask(self, question: str) -> Message:

@@ -5,28 +5,24 @@ from pathlib import Path
 import pytest
 
 from rag.conversations import Conversations
-from rag.database import Database
 from rag.domain import Answer, Bands, Chunk, Citation, Conversation, Dropped, Hit, Span, Step, Usage
 from rag.errors import NotFound
-from rag.keywords import Keywords
-from rag.library import Library
-from rag.originals import Originals
+from rag.stores import Stores, open_stores
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    return Database(tmp_path / "catalogue.db")
+def stores(tmp_path: Path) -> Stores:
+    return open_stores(tmp_path, 1000)
 
 
 @pytest.fixture
-def conversations(database: Database) -> Conversations:
-    return Conversations(database)
+def conversations(stores: Stores) -> Conversations:
+    return stores.conversations
 
 
 @pytest.fixture
-def conversation(database: Database, conversations: Conversations, tmp_path: Path) -> Conversation:
-    library = Library(database, Originals(tmp_path / "originals", 1000), Keywords(database))
-    return conversations.create(library.create_collection("Policies", "").id)
+def conversation(stores: Stores) -> Conversation:
+    return stores.conversations.create(stores.library.create_collection("Policies", "").id)
 
 
 def an_answer() -> Answer:
@@ -95,7 +91,7 @@ def test_unfinished_answers_are_marked_after_a_restart(
     """A killed server's answer keeps the text it had stored."""
     message = conversations.begin(conversation.id, "leave?")
     conversations.save(message.id, "25 da", "writing")
-    reopened = Conversations(Database(tmp_path / "catalogue.db"))
+    reopened = open_stores(tmp_path, 1000).conversations
     reopened.interrupt_unfinished()
     found = reopened.message(message.id)
     assert (found.text, found.state) == ("25 da", "interrupted")

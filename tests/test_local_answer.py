@@ -6,6 +6,7 @@ from rag.domain import Chunk, Hit, TermStatistics
 from rag.local import embeddings
 from rag.local.answer import LocalExtractor
 from rag.local.embeddings import StaticEmbedder
+from rag.local.features import Analyst
 
 STATISTICS = TermStatistics(100, {"holiday": 5, "day": 20, "employe": 10, "travel": 5})
 
@@ -17,7 +18,7 @@ def extractor(request: pytest.FixtureRequest) -> LocalExtractor:
         embedder = embeddings.load()
         if embedder is None:
             pytest.skip("wordllama has no wheel for this platform")
-    return LocalExtractor(embedder)
+    return LocalExtractor(Analyst(embedder))
 
 
 def hit(text: str, bm25: float = 0.3, document: str = "handbook.pdf", headings: tuple[str, ...] = ()) -> Hit:

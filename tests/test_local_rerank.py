@@ -85,7 +85,7 @@ def test_similarities_are_cosines(embedder: StaticEmbedder) -> None:
 def test_document_and_headings_count(embedder: StaticEmbedder) -> None:
     """A passage is known by where it stands as well."""
     bare, placed = scores(
-        LocalReranker(None), "holiday rules", [hit("25 a year"), hit("25 a year", headings=("Holiday rules",))]
+        LocalReranker(Analyst(None)), "holiday rules", [hit("25 a year"), hit("25 a year", headings=("Holiday rules",))]
     )
     assert placed > bare
 
@@ -126,7 +126,7 @@ def test_kind_is_held(kind: str, yes: str, no: str) -> None:
 @pytest.mark.parametrize("with_vectors", [True, False])
 def test_answering_passage_is_first(embedder: StaticEmbedder, with_vectors: bool) -> None:
     """The passage that has the question's words together beats the ones that have them apart or not at all."""
-    reranker = LocalReranker(embedder if with_vectors else None)
+    reranker = LocalReranker(Analyst(embedder if with_vectors else None))
     texts = ["valve", "holiday pay is due", "pay the valve and so on and on, then a holiday"]
     found = scores(reranker, "holiday pay", [hit(text, bm25=0.4) for text in texts])
     assert sorted(found, reverse=True) == [found[1], found[2], found[0]]
@@ -136,8 +136,8 @@ def test_answering_passage_is_first(embedder: StaticEmbedder, with_vectors: bool
 def test_scores_come_in_the_order_given(embedder: StaticEmbedder) -> None:
     """Turning the hits around turns the scores around."""
     hits = [hit("holiday"), hit("valve"), hit("holiday")]
-    found = scores(LocalReranker(embedder), "holiday", hits)
-    assert scores(LocalReranker(embedder), "holiday", hits[::-1]) == pytest.approx(found[::-1])
+    found = scores(LocalReranker(Analyst(embedder)), "holiday", hits)
+    assert scores(LocalReranker(Analyst(embedder)), "holiday", hits[::-1]) == pytest.approx(found[::-1])
     assert found[0] == found[2]
 
 
@@ -145,35 +145,35 @@ def test_long_question_keeps_the_first_stage(embedder: StaticEmbedder) -> None:
     """A question of many words is ranked as the first stage ranked it, whatever single sentences repeat of it."""
     question = " ".join(f"word{chr(97 + n)}" for n in range(20))
     repeats, first = hit(question, bm25=0.2), hit("valve", bm25=0.5)
-    low, high = scores(LocalReranker(embedder), question, [repeats, first])
+    low, high = scores(LocalReranker(Analyst(embedder)), question, [repeats, first])
     assert low < high
-    short_low, short_high = scores(LocalReranker(embedder), "worda wordb", [hit("worda wordb", 0.2), first])
+    short_low, short_high = scores(LocalReranker(Analyst(embedder)), "worda wordb", [hit("worda wordb", 0.2), first])
     assert short_low > short_high
 
 
 def test_without_an_embedder_it_has_another_name(embedder: StaticEmbedder) -> None:
     """Scores of two makings are told apart by name."""
-    assert LocalReranker(embedder).model != LocalReranker(None).model
+    assert LocalReranker(Analyst(embedder)).model != LocalReranker(Analyst(None)).model
 
 
 @pytest.mark.parametrize("question", ["", "???", "who is it", "x" * 20_000, "holiday " * 2500])
 @pytest.mark.parametrize("text", ["", "  ", "…", "holiday " * 500])
 def test_odd_input_has_a_score(embedder: StaticEmbedder, question: str, text: str) -> None:
     """Nothing in a question or passage breaks the score, not even when there is nothing in it."""
-    for reranker in (LocalReranker(embedder), LocalReranker(None)):
+    for reranker in (LocalReranker(Analyst(embedder)), LocalReranker(Analyst(None))):
         (score,) = scores(reranker, question, [hit(text, None)])
         assert 0 < score < 1
 
 
 def test_unrelated_passage_is_not_found(embedder: StaticEmbedder) -> None:
     """A passage that shares nothing with the question is below the cut point for refusing."""
-    for reranker in (LocalReranker(embedder), LocalReranker(None)):
+    for reranker in (LocalReranker(Analyst(embedder)), LocalReranker(Analyst(None))):
         assert scores(reranker, "holiday pay", [hit("The valve is open.")])[0] < reranker.bands.not_found
 
 
 def test_no_hits_have_no_scores(embedder: StaticEmbedder) -> None:
     """Nothing to rank is not an error."""
-    assert scores(LocalReranker(embedder), "holiday", []) == []
+    assert scores(LocalReranker(Analyst(embedder)), "holiday", []) == []
 
 
 def test_stop_is_heard(embedder: StaticEmbedder) -> None:
@@ -181,7 +181,7 @@ def test_stop_is_heard(embedder: StaticEmbedder) -> None:
     stop = Stop()
     stop.set()
     with pytest.raises(Stopped):
-        LocalReranker(embedder).rerank("holiday", [hit("holiday")], EVEN, stop)
+        LocalReranker(Analyst(embedder)).rerank("holiday", [hit("holiday")], EVEN, stop)
 
 
 def test_memory_of_passages_is_bounded(embedder: StaticEmbedder) -> None:
@@ -206,6 +206,6 @@ def test_passages_of_documents_that_the_question_does_not_name_lose(embedder: St
     """The best matching document's passages keep their score, others lose by how much less their document matches."""
     text = "A holiday is paid."
     named, other = replace(hit(text), document_match=0.6), replace(hit(text), document_match=0.1)
-    alone, lost = scores(LocalReranker(embedder), "holiday", [named, other])
-    assert alone == scores(LocalReranker(embedder), "holiday", [hit(text)])[0]
+    alone, lost = scores(LocalReranker(Analyst(embedder)), "holiday", [named, other])
+    assert alone == scores(LocalReranker(Analyst(embedder)), "holiday", [hit(text)])[0]
     assert math.log(alone / (1 - alone)) - math.log(lost / (1 - lost)) == pytest.approx(1.5 * 0.5)

@@ -248,6 +248,16 @@ def test_a_failed_answer_says_why(filled: FakeServices) -> None:
     assert button(app, "Regenerate")
 
 
+def test_a_second_try_that_failed_says_why_below_the_first_answer(filled: FakeServices) -> None:
+    """The answer that is there stays, and the reader learns why there is no other."""
+    app = ask(opened(), "How many?")
+    shown = app.chat_message[1].markdown[0].value
+    filled.conversations.change("m1", problem="No credit left.")
+    app = sound(app.run())
+    assert app.chat_message[1].markdown[0].value == shown
+    assert app.error[0].value == "No credit left\\."
+
+
 def test_regenerate_writes_the_last_answer_anew(filled: FakeServices) -> None:
     """The message keeps its place."""
     app = ask(opened(), "How many?")

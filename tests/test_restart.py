@@ -10,7 +10,7 @@ import httpx
 import openrouter_server
 from desk import HANDBOOK, word_file
 from openrouter_server import KEY, chunk, event, streams
-from test_app import ROOT, TOKEN, free_port, running, start
+from test_app import ROOT, TOKEN, free_port, healthy, running, start
 
 from rag import services
 from rag.settings import Settings
@@ -41,7 +41,7 @@ def test_killed_while_indexing(tmp_path: Path) -> None:
     killed = start(tmp_path, data, port, settings)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         end = time.monotonic() + 60
-        while not _is_up(client):
+        while not healthy(client):
             assert time.monotonic() < end
             time.sleep(0.05)
         for path in SAMPLES:
@@ -70,13 +70,6 @@ def test_killed_while_indexing(tmp_path: Path) -> None:
         for path in SAMPLES:
             client.post(DOCUMENTS, headers=AUTHORIZED, files={"file": (path.name, path.read_bytes())})
         assert chunks == {name: one["chunks"] for name, one in ready(client).items()}
-
-
-def _is_up(client: httpx.Client) -> bool:
-    try:
-        return client.get("/health").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_killed_while_answering(tmp_path: Path) -> None:

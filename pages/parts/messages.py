@@ -64,7 +64,7 @@ def answer(message: Message, asked: str, *, is_last: bool, can_regenerate: bool)
             _refusal(message, found)
         elif message.text:
             _text(message)
-        if message.state == "failed":
+        if message.state == "failed" or message.problem:  # a second try that failed leaves the first answer above
             st.error(literal(message.problem or "The answer could not be written."), icon=":material/error:")
         elif message.state in _STATES:
             st.caption(_STATES[message.state])

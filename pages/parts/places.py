@@ -1,13 +1,7 @@
 """Where a passage or citation stands, in words. Pure."""
 
-from rag.citations import locate
-from rag.domain import Chunk, Citation, Span
-
-
-def lit(citation: Citation) -> tuple[Span, ...]:
-    """Where the cited sentence stands, on the page where it begins."""
-    spans = locate(citation.chunk.spans, citation.start, citation.end)
-    return tuple(span for span in spans if span.page == spans[0].page)
+from rag.citations import lit
+from rag.domain import Chunk, Citation
 
 
 def _page(number: int, label: str) -> str:

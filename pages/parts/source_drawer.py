@@ -5,11 +5,11 @@ import streamlit as st
 from pages.parts import failures, places, scores
 from pages.parts.untrusted import literal, marked
 from rag import services
-from rag.domain import PDF, Citation, Message
+from rag.citations import lit
+from rag.domain import Citation, Message
 from rag.errors import FootnoteError, NotFound
 
 _WIDTH = 680
-_PICTURE_WIDTH = 1200  # pixels: sharp on a dense screen, and the card's picture, so that it is drawn only once
 
 _SUPPORT = {
     "quoted": ":material/check: The answer quotes this sentence.",
@@ -98,22 +98,15 @@ def _neighbours(message_id: str, citation: Citation, numbers: list[int]) -> None
 
 def _page_picture(citation: Citation) -> bool:
     """Draw the page with the cited sentence lit; False when there is no picture that shows it."""
-    built = services.get()
     try:
-        version = built.library.version(citation.chunk.version_id)
+        picture = services.cited_page(services.get(), citation)
     except NotFound:
         st.info("This document was deleted. Its page cannot be shown any more; the cited passage is kept.")
         return False
-    spans = places.lit(citation)
-    if version.media_type != PDF or not spans:
-        return False
-    try:
-        page = built.passages.page(version.id, spans[0].page)
-        picture = built.pictures.page(
-            built.originals.path(version.sha256), page, [(span.start, span.end) for span in spans], _PICTURE_WIDTH
-        )
     except FootnoteError as error:
         st.info(f"The page cannot be shown: {literal(str(error))}")
+        return False
+    if picture is None:
         return False
     if not picture.marked:
         st.info("The place of the sentence on this page is not known, so the passage is shown as text as well.")
@@ -122,7 +115,7 @@ def _page_picture(citation: Citation) -> bool:
         st.image(
             picture.image,
             width="stretch",
-            alt=f"Page {spans[0].page}{', with the cited sentence lit' if picture.marked else ''}",
+            alt=f"Page {lit(citation)[0].page}{', with the cited sentence lit' if picture.marked else ''}",
         )
     return True
 

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rag.domain import Hit, TermStatistics
-from rag.local.embeddings import StaticEmbedder
 from rag.local.features import Analyst, SentenceFeatures, measure_sentences, weigh
 from rag.local.rerank import WITH_VECTORS, WORDS_ONLY, log_odds
 
 _PASSAGES = 5  # best first; sentences of later ones rarely answer
 _SENTENCES = 3
 _FAR_BELOW = 3.5  # further down about one sentence in ten holds the answer
-_REMEMBERED_PASSAGES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +64,10 @@ class _Candidate(NamedTuple):
 class LocalExtractor:
     """An Extractor on the local features; without an embedder it compares words alone."""
 
-    def __init__(self, embedder: StaticEmbedder | None) -> None:
-        self._analyst = Analyst(embedder, _REMEMBERED_PASSAGES)
-        self._passage_fit = WITH_VECTORS if embedder else WORDS_ONLY
-        self._fit = _WITH_VECTORS if embedder else _WORDS_ONLY
+    def __init__(self, analyst: Analyst) -> None:
+        self._analyst = analyst
+        self._passage_fit = WITH_VECTORS if analyst.has_vectors else WORDS_ONLY
+        self._fit = _WITH_VECTORS if analyst.has_vectors else _WORDS_ONLY
 
     @property
     def model(self) -> str:

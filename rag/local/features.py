@@ -96,14 +96,25 @@ class SentenceFeatures(NamedTuple):
     repeats: float  # 1 when all its words are the question's: a heading or a table's label, which tells nothing
 
 
-class Analyst:
-    """Analyses questions and passages, and remembers the last `remembered` passages. Safe to use from any thread."""
+REMEMBERED_PASSAGES = 300
 
-    def __init__(self, embedder: StaticEmbedder | None, remembered: int) -> None:
+
+class Analyst:
+    """Analyses questions and passages, and remembers the last `remembered` passages. Safe to use from any thread.
+
+    The reranker and the extractor share one, since the extractor's passages have just been reranked.
+    """
+
+    def __init__(self, embedder: StaticEmbedder | None, remembered: int = REMEMBERED_PASSAGES) -> None:
         self._embedder = embedder
         self._remembered = remembered
         self._passages: OrderedDict[str, Passage] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether there is an embedder; without one only words are compared."""
+        return self._embedder is not None
 
     def question(self, text: str, statistics: TermStatistics) -> Question:
         """The question with its words weighed by the collection."""

@@ -10,11 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rag.domain import Bands, Hit, TermStatistics, Usage
-from rag.local.embeddings import StaticEmbedder
 from rag.local.features import Analyst, Passage, PassageFeatures, Question, measure_passage, weigh
 from rag.stopping import Stop
-
-_REMEMBERED_PASSAGES = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +79,9 @@ _LONG_QUESTION = 16
 class LocalReranker:
     """A Reranker on static word vectors and words; on words alone, under another name, where there is no embedder."""
 
-    def __init__(self, embedder: StaticEmbedder | None) -> None:
-        self._analyst = Analyst(embedder, _REMEMBERED_PASSAGES)
-        self._fit = WITH_VECTORS if embedder else WORDS_ONLY
+    def __init__(self, analyst: Analyst) -> None:
+        self._analyst = analyst
+        self._fit = WITH_VECTORS if analyst.has_vectors else WORDS_ONLY
 
     @property
     def model(self) -> str:
