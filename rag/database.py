@@ -1,7 +1,7 @@
 """The catalogue: one SQLite file that is the truth about everything; vectors and keywords are derived from it.
 
-SQLAlchemy Core is used here and in the stores that stand on this module (library, passages, vectors, keywords,
-conversations) and nowhere else; none of its types and exceptions leave them.
+SQLAlchemy Core is used here and in the stores that stand on this module (library, passages, figures, vectors,
+keywords, conversations, preferences, catalogue, usage) and nowhere else; none of its types and exceptions leave them.
 """
 
 import secrets
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -39,7 +40,50 @@ from rag.errors import FootnoteError
 BATCH = 500
 """How many values one statement may bind; SQLite's smallest limit in use is 999."""
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = ()
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "ALTER TABLE collection ADD COLUMN figures BOOLEAN NOT NULL DEFAULT 0",
+        "ALTER TABLE chunk ADD COLUMN figure TEXT",
+        "ALTER TABLE message ADD COLUMN failure JSON",
+        """CREATE TABLE figure (
+            version_id TEXT NOT NULL REFERENCES version (id) ON DELETE CASCADE,
+            key TEXT NOT NULL,
+            media_type TEXT NOT NULL,
+            data BLOB NOT NULL,
+            PRIMARY KEY (version_id, key)
+        )""",
+        "CREATE TABLE preference (key TEXT NOT NULL PRIMARY KEY, value JSON NOT NULL)",
+        """CREATE TABLE catalogue (
+            server TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            fetched_at TEXT NOT NULL,
+            models JSON NOT NULL,
+            PRIMARY KEY (server, kind)
+        )""",
+        """CREATE TABLE call (
+            serial INTEGER NOT NULL PRIMARY KEY,
+            at TEXT NOT NULL,
+            stage TEXT NOT NULL,
+            collection_id TEXT,
+            collection TEXT NOT NULL,
+            about TEXT NOT NULL,
+            model TEXT NOT NULL,
+            provider TEXT NOT NULL,
+            prompt_tokens INTEGER NOT NULL,
+            completion_tokens INTEGER NOT NULL,
+            cached_tokens INTEGER NOT NULL,
+            cache_write_tokens INTEGER NOT NULL,
+            reasoning_tokens INTEGER NOT NULL,
+            search_units INTEGER NOT NULL,
+            cost FLOAT,
+            estimated BOOLEAN NOT NULL,
+            seconds FLOAT NOT NULL,
+            retries INTEGER NOT NULL,
+            outcome TEXT NOT NULL
+        )""",
+        "CREATE INDEX ix_call_at ON call (at)",
+    ),
+)
 """`MIGRATIONS[n]` are the statements that lead from schema n + 1 to schema n + 2. Only ever append."""
 
 _BUSY_SECONDS = 30
@@ -81,6 +125,7 @@ collections = Table(
     Column("reindexing_to", Text),
     Column("removed", Boolean, nullable=False, server_default=false()),
     Column("created_at", Moment, nullable=False),
+    Column("figures", Boolean, nullable=False, server_default=false()),
 )
 Index("collection_name", collections.c.folded, unique=True, sqlite_where=collections.c.removed.is_(False))
 
@@ -154,8 +199,18 @@ chunks = Table(
     Column("headings", JSON, nullable=False),
     Column("spans", JSON, nullable=False),
     Column("text_hash", LargeBinary, nullable=False, index=True),
+    Column("figure", Text),  # the key of the image of a chunk that is a picture
     UniqueConstraint("version_id", "ordinal"),
     sqlite_autoincrement=True,
+)
+
+figures = Table(
+    "figure",
+    _metadata,
+    Column("version_id", Text, ForeignKey("version.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("media_type", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
 )
 
 embedding_models = Table(
@@ -226,7 +281,49 @@ messages = Table(
     Column("answer", JSON(none_as_null=True)),
     Column("problem", Text),
     Column("created_at", Moment, nullable=False),
+    Column("failure", JSON(none_as_null=True)),
     UniqueConstraint("conversation_id", "ordinal"),
+)
+
+preferences = Table(
+    "preference",
+    _metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", JSON, nullable=False),
+)
+
+catalogues = Table(
+    "catalogue",
+    _metadata,
+    Column("server", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("fetched_at", Moment, nullable=False),
+    Column("models", JSON, nullable=False),
+)
+
+calls = Table(
+    "call",
+    _metadata,
+    Column("serial", Integer, primary_key=True),
+    Column("at", Moment, nullable=False, index=True),
+    Column("stage", Text, nullable=False),
+    # No foreign key, and the name at the time: what was spent stays on the books when its collection goes.
+    Column("collection_id", Text),
+    Column("collection", Text, nullable=False),
+    Column("about", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    Column("cached_tokens", Integer, nullable=False),
+    Column("cache_write_tokens", Integer, nullable=False),
+    Column("reasoning_tokens", Integer, nullable=False),
+    Column("search_units", Integer, nullable=False),
+    Column("cost", Float),  # US dollars
+    Column("estimated", Boolean, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("retries", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
 )
 
 

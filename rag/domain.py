@@ -6,7 +6,7 @@ Identifiers are lower-case letters and digits only (citation links are split at 
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -35,7 +35,8 @@ class Collection:
 
     `embedding_model` names the model whose vectors are indexed ("" when there are keywords only), `dimension` is
     None until the first vectors are known, `generation` counts the Chroma collections built for it so far and
-    `reindexing_to` names the model that a re-indexing in progress moves to (None when there is none).
+    `reindexing_to` names the model that a re-indexing in progress moves to (None when there is none). With `figures`
+    on, pictures of its documents are indexed beside their text.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Collection:
     generation: int
     reindexing_to: str | None
     created_at: datetime
+    figures: bool = False
 
     @property
     def index(self) -> str:
@@ -140,6 +142,29 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """An encoded picture."""
+
+    media_type: Literal["image/png", "image/jpeg"]
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture in a document, or a whole page that has no text (`whole_page`).
+
+    `caption` is what the document itself says beside it ("Figure 3: …", an alternative text), "" without.
+    """
+
+    page: int
+    label: str
+    whole_page: bool
+    image: Image
+    caption: str
+    headings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Parsed:
     """What one file holds. `paged` is False for formats without pages (its text is then one page, number 1)."""
 
@@ -147,6 +172,7 @@ class Parsed:
     blocks: tuple[Block, ...]
     paged: bool
     warnings: tuple[str, ...]
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +191,8 @@ class Chunk:
     """A passage that is found, ranked and cited as a whole.
 
     `text` is the passage alone; the document's name and the heading trail are joined to it for models by
-    `prompts.passage`. `page_first` and `page_last` are None where the format has no pages.
+    `prompts.passage`. `page_first` and `page_last` are None where the format has no pages. A chunk that is a picture
+    has the key of its image as `figure`, its caption as `text` ("" without) and no spans.
     """
 
     id: str
@@ -177,6 +204,7 @@ class Chunk:
     page_last: int | None
     headings: tuple[str, ...]
     spans: tuple[Span, ...]
+    figure: str | None = None
 
 
 # ---------------------------------------------------------------- what a question finds
@@ -232,14 +260,19 @@ class Bands:
     fitted: bool
 
 
-Support = Literal["quoted", "supported", "weak", "none"]
+Support = Literal["quoted", "supported", "weak", "none", "picture"]
+"""How a cited sentence carries its claim, word by word; "picture" where there is no text to compare with."""
+
+Verdict = Literal["supported", "partly", "unsupported"]
+"""What a model said when it was asked whether a citation holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
     """What [number] in an answer refers to: the sentence `chunk.text[start:end]` that supports the claim best.
 
-    `missing` lists numbers and names of the claim that the cited sentence lacks.
+    `missing` lists numbers and names of the claim that the cited sentence lacks. `verdict` is a model's own judgement
+    of it, with its reason, where citations are checked by one.
     """
 
     number: int
@@ -250,6 +283,8 @@ class Citation:
     relevance: float | None
     support: Support
     missing: tuple[str, ...] = ()
+    verdict: Verdict | None = None
+    verdict_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,15 +298,59 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an answer took: tokens of the chat model, search units of the reranker, cost in US dollars as reported."""
+    """What calls to models took: tokens, search units of rerankers, cost in US dollars (None where unknown).
+
+    `cached_tokens` are those of the prompt that were read from the provider's cache, `cache_write_tokens` those
+    written to it, `reasoning_tokens` those of the completion that were thought rather than said. `estimated` is True
+    where a figure was not reported but worked out from the length of texts or from list prices.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     search_units: int = 0
     cost: float | None = None
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+    def __add__(self, other: "Usage") -> "Usage":
+        costs = [cost for cost in (self.cost, other.cost) if cost is not None]
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.search_units + other.search_units,
+            sum(costs) if costs else None,
+            self.cached_tokens + other.cached_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.estimated or other.estimated,
+        )
 
 
-StepName = Literal["rewriting", "searching", "reranking", "writing"]
+CallStage = Literal["indexing", "searching", "reranking", "rewriting", "writing", "checking"]
+"""What a call to a models' server was for."""
+
+CallOutcome = Literal["done", "failed", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """One call to a models' server, with all its attempts.
+
+    `model` is the one that answered (the one asked for where none did), `provider` who ran it ("" where not told),
+    `seconds` the time from the first attempt to the end, `retries` the attempts after the first.
+    """
+
+    model: str
+    provider: str
+    usage: Usage
+    seconds: float
+    retries: int
+    outcome: CallOutcome
+
+
+StepName = Literal["rewriting", "searching", "reranking", "writing", "checking"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +368,8 @@ class Answer:
 
     `query` is the standalone question that was searched. `extracts` is True where the text is sentences of the
     documents rather than written by a model. `hits` are all candidates by final rank, `used` the ids of those given
-    to the writer. `notices` are sentences the reader must see ("Reranking failed: …").
+    to the writer. `notices` are sentences the reader must see ("Reranking failed: …"). `reasoning` is what the model
+    thought aloud before it answered, kept only where that is asked for.
     """
 
     text: str
@@ -309,6 +389,7 @@ class Answer:
     steps: tuple[Step, ...]
     notices: tuple[str, ...]
     incomplete: bool = False
+    reasoning: str = ""
 
 
 # ---------------------------------------------------------------- conversations
@@ -319,16 +400,38 @@ MessageState = Literal["writing", "complete", "stopped", "interrupted", "failed"
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One line of a dialogue as models see it."""
+    """One line of a dialogue as models see it.
+
+    `stable` comes before `content` and is worth caching: later calls repeat it word for word. `images` go with it to
+    models that see.
+    """
 
     role: Role
     content: str
+    stable: str = ""
+    images: tuple[Image, ...] = ()
+
+
+Remedy = Literal["key", "credit", "models", "routing", "server", "wait"]
+"""Where the person can do something about a failure: a part of the settings, or patience."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What stands behind the sentence of a failed call: the HTTP status (None without a reply), who ran the model,
+    the id by which the server knows the request, and its own words; "" where it did not say."""
+
+    status: int | None
+    provider: str
+    request_id: str
+    said: str
+    remedy: Remedy
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message of a conversation. `answer` holds the evidence of an assistant's message once it has any;
-    `problem` is the sentence to show when it failed."""
+    `problem` is the sentence to show when it failed, `failure` what stands behind it where a models' server failed."""
 
     id: str
     conversation_id: str
@@ -338,6 +441,7 @@ class Message:
     answer: Answer | None
     problem: str | None
     created_at: datetime
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,13 +498,25 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """The next piece of what the model thinks aloud; never part of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """The answer's text is complete; its citations are now checked by a model."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """The end of every answer, refused or not."""
 
     answer: Answer
 
 
-AnswerEvent = Searching | Retrieved | Reranked | Refused | TextDelta | Answered
+AnswerEvent = Searching | Retrieved | Reranked | Refused | TextDelta | ReasoningDelta | Checking | Answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,7 +524,6 @@ class Finished:
     """A chat model's stream ended. `complete` is False when it was cut off; `model` is the one that answered."""
 
     model: str
-    usage: Usage
     complete: bool
 
 
@@ -419,3 +534,35 @@ class Progress:
     stage: Stage
     done: int
     total: int
+
+
+# ---------------------------------------------------------------- models on offer
+
+ModelKind = Literal["embeddings", "rerank", "chat"]
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars: per token of the prompt, of the completion and of what the provider's cache held, per request
+    (a search of a reranker) and per image; None where the server does not say."""
+
+    prompt: float | None = None
+    completion: float | None = None
+    cached: float | None = None
+    request: float | None = None
+    image: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model that the server offers. `context` is the longest input in tokens (None where not told), `parameters`
+    the request fields it knows, `alias_of` the model that a "~…-latest" name stands for now ("" for others)."""
+
+    id: str
+    name: str
+    kind: ModelKind
+    context: int | None
+    price: Price
+    takes_images: bool
+    parameters: tuple[str, ...]
+    alias_of: str = ""

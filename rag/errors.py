@@ -13,6 +13,7 @@ FootnoteError                    str(error) is safe to show and says what to do
 │   ├── InputRejected            the request was refused as it is: too long, too large or against a policy
 │   ├── ProviderDown             the server cannot be reached or fails; trying later helps
 │   └── BadReply                 the server answered, but with something other than its contract says
+├── OverBudget                   the month's budget is spent; raising it or the next month helps
 ├── WrongEmbeddingModel          the collection was indexed with another embedding model; re-indexing helps
 ├── LibraryLocked                another process uses the data folder
 ├── NotReady                     the server is starting or repairing its index; waiting helps
@@ -22,6 +23,8 @@ FootnoteError                    str(error) is safe to show and says what to do
 import logging
 import secrets
 import traceback
+
+from rag.domain import Failure
 
 
 class FootnoteError(Exception):
@@ -47,12 +50,16 @@ class UnreadableDocument(FootnoteError):
 class ProviderError(FootnoteError):
     """A model's server did not do what was asked.
 
-    `status` is the HTTP status (None without a reply), `retry_after` the seconds the server asks to wait.
+    `failure` is what stands behind the sentence, `status` its HTTP status (None without a reply), `retry_after` the
+    seconds the server asks to wait.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int | None = None, retry_after: float | None = None, failure: Failure | None = None
+    ) -> None:
         super().__init__(message)
-        self.status = status
+        self.failure = failure or Failure(status, "", "", "", "wait")
+        self.status = self.failure.status
         self.retry_after = retry_after
 
 
@@ -82,6 +89,10 @@ class ProviderDown(ProviderError):
 
 class BadReply(ProviderError):
     """The server answered, but with something other than its contract says."""
+
+
+class OverBudget(FootnoteError):
+    """The month's budget is spent; raising it or the next month helps."""
 
 
 class WrongEmbeddingModel(FootnoteError):

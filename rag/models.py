@@ -11,7 +11,8 @@ from rag.retrieval import Fusion
 class Models:
     """One model per stage; None where the stage is off or not available on this platform.
 
-    `fusion` fits the embedder, `count_tokens` measures chunks and needs no network.
+    `fusion` fits the embedder, `count_tokens` measures chunks and needs no network. The three switches are people's
+    preferences: keep the chat model's thoughts for the reader, have it judge citations, have it take questions apart.
     """
 
     embedder: Embedder | None
@@ -20,6 +21,9 @@ class Models:
     extractor: Extractor
     fusion: Fusion
     count_tokens: Callable[[Sequence[str]], list[int]]
+    shows_reasoning: bool = False
+    checks_citations: bool = False
+    splits_questions: bool = False
 
     @property
     def embedding(self) -> str:

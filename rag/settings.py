@@ -10,6 +10,7 @@ from rag.errors import InvalidRequest
 
 Backend = Literal["openrouter", "local"]
 RerankBackend = Literal["openrouter", "local", "off"]
+Stage = Literal["embeddings", "rerank", "chat"]
 
 
 def _variable(name: str) -> AliasChoices:
@@ -41,13 +42,34 @@ class Settings(BaseSettings):
     rerank_setting: RerankBackend | None = Field(default=None, validation_alias=_variable("FOOTNOTE_RERANK"))
     chat_setting: Backend | None = Field(default=None, validation_alias=_variable("FOOTNOTE_CHAT"))
 
+    embeddings_base_url: HttpUrl | None = Field(
+        default=None, validation_alias=_variable("FOOTNOTE_EMBEDDINGS_BASE_URL")
+    )
+    embeddings_api_key: SecretStr | None = Field(
+        default=None, validation_alias=_variable("FOOTNOTE_EMBEDDINGS_API_KEY")
+    )
+    rerank_base_url: HttpUrl | None = Field(default=None, validation_alias=_variable("FOOTNOTE_RERANK_BASE_URL"))
+    rerank_api_key: SecretStr | None = Field(default=None, validation_alias=_variable("FOOTNOTE_RERANK_API_KEY"))
+    chat_base_url: HttpUrl | None = Field(default=None, validation_alias=_variable("FOOTNOTE_CHAT_BASE_URL"))
+    chat_api_key: SecretStr | None = Field(default=None, validation_alias=_variable("FOOTNOTE_CHAT_API_KEY"))
+
+    site_url: HttpUrl | None = Field(default=None, validation_alias=_variable("FOOTNOTE_SITE_URL"))
+    site_name: str = Field(default="Footnote", max_length=100, validation_alias=_variable("FOOTNOTE_SITE_NAME"))
+
     embedding_model: str = Field(
         default="openai/text-embedding-3-small", validation_alias=_variable("FOOTNOTE_EMBEDDING_MODEL")
     )
     rerank_model: str = Field(default="cohere/rerank-v3.5", validation_alias=_variable("FOOTNOTE_RERANK_MODEL"))
     chat_model: str = Field(default="~openai/gpt-mini-latest", validation_alias=_variable("FOOTNOTE_CHAT_MODEL"))
 
-    @field_validator("openrouter_api_key", "api_token")
+    @field_validator("site_name")
+    @classmethod
+    def _sendable_name(cls, value: str) -> str:
+        if not (value.isascii() and value.isprintable()):
+            raise ValueError("must be plain letters, digits and signs")
+        return value
+
+    @field_validator("openrouter_api_key", "embeddings_api_key", "rerank_api_key", "chat_api_key", "api_token")
     @classmethod
     def _sendable_secret(cls, value: SecretStr | None) -> SecretStr | None:
         # Header values are ASCII without spaces; a pasted line break would otherwise fail at the first request.
@@ -56,24 +78,35 @@ class Settings(BaseSettings):
             raise ValueError("must be one word of plain letters, digits and signs")
         return value
 
-    @property
-    def _default_backend(self) -> Backend:
-        return "openrouter" if self.openrouter_api_key else "local"
+    def server(self, stage: Stage) -> tuple[str, SecretStr | None]:
+        """The base URL of a stage's server and the key for it: its own, else OpenRouter's.
+
+        A key goes only to the server it was given for: a stage with an address of its own needs a key of its own.
+        """
+        address: HttpUrl | None = getattr(self, f"{stage}_base_url")
+        key: SecretStr | None = getattr(self, f"{stage}_api_key")
+        if address is not None:
+            return str(address), key
+        return str(self.openrouter_base_url), key or self.openrouter_api_key
+
+    def _default_backend(self, stage: Stage) -> Backend:
+        address = getattr(self, f"{stage}_base_url")
+        return "openrouter" if address is not None or self.server(stage)[1] else "local"
 
     @property
     def embeddings(self) -> Backend:
-        """Where vectors are made: OpenRouter when there is a key, unless set otherwise."""
-        return self.embeddings_setting or self._default_backend
+        """Where vectors are made: a server when there is a key or an address for it, unless set otherwise."""
+        return self.embeddings_setting or self._default_backend("embeddings")
 
     @property
     def rerank(self) -> RerankBackend:
         """Where candidates are reranked."""
-        return self.rerank_setting or self._default_backend
+        return self.rerank_setting or self._default_backend("rerank")
 
     @property
     def chat(self) -> Backend:
         """Where answers are written; "local" picks sentences instead of writing."""
-        return self.chat_setting or self._default_backend
+        return self.chat_setting or self._default_backend("chat")
 
     @property
     def max_upload_bytes(self) -> int:

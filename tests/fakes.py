@@ -1,22 +1,38 @@
 """Small stand-ins for models, with results that can be worked out by hand."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy
 
-from rag.domain import Bands, Finished, Hit, TermStatistics, TextDelta, Turn, Usage
-from rag.errors import ProviderError
-from rag.interfaces import Vectors
-from rag.stopping import Stop
+from rag.domain import (
+    Bands,
+    Finished,
+    Hit,
+    Image,
+    ReasoningDelta,
+    Spending,
+    TermStatistics,
+    TextDelta,
+    Turn,
+    Usage,
+)
+from rag.errors import BadReply, ProviderError
+from rag.interfaces import Errand, Form, Input, Vectors
 from rag.words import terms
 
 DIMENSION = 64
 
 
 class BagOfWords:
-    """An embedder whose cosine is the share of common words. Remembers what it was asked; fails when told to."""
+    """An embedder whose cosine is the share of common words. Remembers what it was asked; fails when told to.
+
+    It reads the bytes of a picture as the words that the picture shows.
+    """
+
+    takes_images = False
 
     def __init__(self, model: str = "fake:bag", dimension: int = DIMENSION) -> None:
         self.model = model
@@ -26,17 +42,19 @@ class BagOfWords:
 
     def embed(
         self,
-        texts: Sequence[str],
+        inputs: Sequence[Input],
         purpose: Literal["query", "document"],
-        stop: Stop,
+        errand: Errand,
         received: Callable[[Sequence[int], Vectors], None] | None = None,
     ) -> Vectors:
+        texts = [one if isinstance(one, str) else f"{one.text} {one.image.data.decode()}" for one in inputs]
         rows = numpy.zeros((len(texts), self.dimension), numpy.float32)
         for first in range(0, len(texts), 4):
-            stop.check()
+            errand.stop.check()
             if self.fails_after is not None and len(self.asked) >= self.fails_after:
                 raise ProviderError("The embedding server is down. Try again later.")
             indexes = range(first, min(first + 4, len(texts)))
+            errand.bill(Spending(self.model, "", Usage(prompt_tokens=len(indexes), cost=0.0001), 0.0, 0, "done"))
             for index in indexes:
                 for term in terms(texts[index]):
                     rows[index, hashlib.blake2b(term.encode(), digest_size=2).digest()[0] % self.dimension] += 1
@@ -48,8 +66,9 @@ class BagOfWords:
 
 
 class Overlap:
-    """A reranker whose score is the share of the question's words in the passage."""
+    """A reranker whose score is the share of the question's words in the passage, or in its picture where it sees."""
 
+    takes_images = False
     model = "fake/overlap"
     bands = Bands(not_found=0.1, confident=0.5, strong=0.8, fitted=True)
 
@@ -57,30 +76,55 @@ class Overlap:
         self.problem: ProviderError | None = None
 
     def rerank(
-        self, question: str, hits: Sequence[Hit], statistics: TermStatistics, stop: Stop
-    ) -> tuple[Sequence[float], Usage]:
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        statistics: TermStatistics,
+        errand: Errand,
+        images: Mapping[str, Image] = MappingProxyType({}),
+    ) -> Sequence[float]:
         if self.problem is not None:
             raise self.problem
+        errand.bill(Spending(self.model, "", Usage(search_units=1), 0.0, 0, "done"))
         wanted = set(terms(question))
-        scores = [len(wanted & set(terms(hit.chunk.text))) / max(len(wanted), 1) for hit in hits]
-        return scores, Usage(search_units=1)
+        seen = {key: image.data.decode() for key, image in images.items()}
+        texts = [f"{hit.chunk.text} {seen.get(hit.chunk.id, '')}" for hit in hits]
+        return [len(wanted & set(terms(text))) / max(len(wanted), 1) for text in texts]
 
 
 class Speaker:
-    """A chat model that gives its replies in turn, and remembers what it was told."""
+    """A chat model that gives its replies in turn, and remembers what it was told. It fills forms from `filled`."""
 
+    takes_images = False
     model = "fake/speaker"
 
     def __init__(self, *replies: str) -> None:
         self.replies = list(replies)
+        self.filled: list[Mapping[str, Any]] = []
+        self.thoughts = ""
+        self.complete = True
         self.heard: list[Sequence[Turn]] = []
 
-    def stream(self, turns: Sequence[Turn], stop: Stop) -> Iterator[TextDelta | Finished]:
+    def stream(self, turns: Sequence[Turn], errand: Errand) -> Iterator[TextDelta | ReasoningDelta | Finished]:
         self.heard.append(turns)
+        if self.thoughts:
+            yield ReasoningDelta(self.thoughts)
         for word in self.replies.pop(0).split(" "):
-            stop.check()
+            errand.stop.check()
             yield TextDelta(f"{word} ")
-        yield Finished(self.model, Usage(prompt_tokens=7, completion_tokens=2, cost=0.001), complete=True)
+        self._bill(errand)
+        yield Finished(self.model, complete=self.complete)
+
+    def fill(self, turns: Sequence[Turn], form: Form, errand: Errand) -> Mapping[str, Any]:
+        self.heard.append(turns)
+        self._bill(errand)
+        if not self.filled:
+            raise BadReply("The model answered with something other than was asked for.")
+        return self.filled.pop(0)
+
+    def _bill(self, errand: Errand) -> None:
+        usage = Usage(prompt_tokens=7, completion_tokens=2, cost=0.001)
+        errand.bill(Spending(self.model, "fake", usage, 0.0, 0, "done"))
 
 
 class FirstSentences:

@@ -14,8 +14,7 @@ import numpy
 import safetensors.numpy
 from tokenizers import Encoding, Tokenizer
 
-from rag.interfaces import Vectors
-from rag.stopping import Stop
+from rag.interfaces import Errand, Input, Vectors
 
 MODEL = "local:wordllama-256"
 LONGEST_TEXT = 4000  # characters that are read of a text; the tokenizer's time grows faster than the text
@@ -49,20 +48,27 @@ class StaticEmbedder:
         """The length of a vector."""
         return int(self._table.shape[1])
 
+    @property
+    def takes_images(self) -> bool:
+        """It knows words only."""
+        return False
+
     def embed(
         self,
-        texts: Sequence[str],
+        inputs: Sequence[Input],
         purpose: Literal["query", "document"],
-        stop: Stop,
+        errand: Errand,
         received: Callable[[Sequence[int], Vectors], None] | None = None,
     ) -> Vectors:
-        """One unit-length vector per text, in order; zeros for a text without pieces. Both purposes are one here.
+        """One unit-length vector per text, in order; zeros for a text without pieces. Both purposes are one here, and
+        of a picture only its text counts.
 
         `received(indexes, rows)` is called with each batch. Raises Stopped.
         """
+        texts = [one if isinstance(one, str) else one.text for one in inputs]
         vectors = numpy.zeros((len(texts), self.dimension), numpy.float32)
         for start in range(0, len(texts), _BATCH):
-            stop.check()
+            errand.stop.check()
             indexes = range(start, min(start + _BATCH, len(texts)))
             rows = unit(self.sums(texts[start : start + _BATCH]))
             vectors[indexes.start : indexes.stop] = rows

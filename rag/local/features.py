@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from rag import prompts
 from rag.domain import Hit, TermStatistics
-from rag.interfaces import Vectors
+from rag.interfaces import Errand, Vectors
 from rag.local.embeddings import StaticEmbedder, unit
 from rag.local.question_type import Kind, asked_for, holds
-from rag.stopping import Stop
 from rag.words import sentences, words
 
 _MOST_QUESTION_WORDS = 100  # of a longer question the beginning is compared, which bounds time and memory
@@ -128,7 +127,7 @@ class Analyst:
             total=sum(idf.values()),
             pairs=tuple(pair for pair in pairwise(stems) if pair[0] != pair[1]),
             kind=asked_for(text),
-            vector=embedder.embed([text], "query", Stop())[0] if embedder else None,
+            vector=embedder.embed([text], "query", Errand())[0] if embedder else None,
             word_vectors=embedder.word_vectors([word.surface for word in found]) if embedder else None,
         )
 

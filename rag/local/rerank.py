@@ -6,12 +6,13 @@ that the score says how often such a passage holds the answer. Fitted on questio
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from rag.domain import Bands, Hit, TermStatistics, Usage
+from rag.domain import Bands, Hit, Image, TermStatistics
+from rag.interfaces import Errand
 from rag.local.features import Analyst, Passage, PassageFeatures, Question, measure_passage, weigh
-from rag.stopping import Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +94,26 @@ class LocalReranker:
         """Cut points of the score, fitted."""
         return self._fit.bands
 
+    @property
+    def takes_images(self) -> bool:
+        """It knows words only."""
+        return False
+
     def rerank(
-        self, question: str, hits: Sequence[Hit], statistics: TermStatistics, stop: Stop
-    ) -> tuple[Sequence[float], Usage]:
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        statistics: TermStatistics,
+        errand: Errand,
+        images: Mapping[str, Image] = MappingProxyType({}),
+    ) -> Sequence[float]:
         """The relevance of each hit, between 0 and 1, in the order given. Raises Stopped."""
-        stop.check()
+        errand.stop.check()
         asked = self._analyst.question(question, statistics)
         passages = self._analyst.passages(hits)
-        stop.check()
+        errand.stop.check()
         odds = log_odds(self._fit, asked, passages, hits)
-        return [1 / (1 + math.exp(-each)) for each in odds], Usage()
+        return [1 / (1 + math.exp(-each)) for each in odds]
 
 
 def log_odds(fit: Fit, question: Question, passages: Sequence[Passage], hits: Sequence[Hit]) -> list[float]:

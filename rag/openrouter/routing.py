@@ -1,0 +1,82 @@
+"""Provider routing: which of a model's providers may serve a request, and at what price. Pure.
+
+The members are those of OpenRouter's `provider` object, which is closed: an unknown member is refused.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rag.errors import InvalidRequest
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9._/-]{0,99}")
+_MOST_PROVIDERS = 50
+
+Sort = Literal["price", "throughput", "latency"]
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Preferences about providers; None and () leave a choice to the server.
+
+    `order`, `only` and `ignore` are provider slugs. Prices are the highest accepted, in US dollars: per million tokens
+    of the prompt and of the completion, per request and per image.
+    """
+
+    order: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    allow_fallbacks: bool | None = None
+    require_parameters: bool | None = None
+    data_collection: Literal["allow", "deny"] | None = None
+    zdr: bool | None = None
+    sort: Sort | None = None
+    max_prompt_price: float | None = None
+    max_completion_price: float | None = None
+    max_request_price: float | None = None
+    max_image_price: float | None = None
+
+
+def checked(routing: Routing) -> Routing:
+    """The same routing when it can be sent. Raises InvalidRequest with what is wrong with it."""
+    for name, slugs in (("order", routing.order), ("only", routing.only), ("ignore", routing.ignore)):
+        if len(slugs) > _MOST_PROVIDERS:
+            raise InvalidRequest(f"At most {_MOST_PROVIDERS} providers can be named for “{name}”.")
+        for slug in slugs:
+            if not _SLUG.fullmatch(slug):
+                raise InvalidRequest(
+                    f"“{slug}” is no provider's short name: use lower-case letters, digits and signs, like “azure”."
+                )
+    if both := sorted({*routing.order, *routing.only} & set(routing.ignore)):
+        raise InvalidRequest(f"“{both[0]}” is both wanted and ignored. Remove it from one of the lists.")
+    for price in (
+        routing.max_prompt_price,
+        routing.max_completion_price,
+        routing.max_request_price,
+        routing.max_image_price,
+    ):
+        if price is not None and not 0 <= price < 1_000_000:
+            raise InvalidRequest("A highest price must be zero or more US dollars.")
+    return routing
+
+
+def as_provider(routing: Routing, **members: Any) -> dict[str, Any]:
+    """The `provider` object of a request without what is not set, `members` on top of it; {} when nothing is."""
+    provider: dict[str, Any] = {
+        name: list(slugs)
+        for name, slugs in (("order", routing.order), ("only", routing.only), ("ignore", routing.ignore))
+        if slugs
+    }
+    for name in ("allow_fallbacks", "require_parameters", "data_collection", "zdr", "sort"):
+        if (value := getattr(routing, name)) is not None:
+            provider[name] = value
+    prices = {
+        "prompt": routing.max_prompt_price,
+        "completion": routing.max_completion_price,
+        "request": routing.max_request_price,
+        "image": routing.max_image_price,
+    }
+    # The schema wants prices as strings, though the guide shows numbers.
+    if most := {name: f"{price:.10f}".rstrip("0").rstrip(".") for name, price in prices.items() if price is not None}:
+        provider["max_price"] = most
+    return provider | members
