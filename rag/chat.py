@@ -8,14 +8,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from rag import writing
 from rag.conversations import Conversations
 from rag.domain import (
     Answer,
     Answered,
     AnswerEvent,
+    Checking,
     Citation,
+    Failure,
     Message,
     MessageState,
+    ReasoningDelta,
     Refused,
     Reranked,
     Retrieved,
@@ -25,7 +29,7 @@ from rag.domain import (
     Turn,
     Usage,
 )
-from rag.errors import FootnoteError, InvalidRequest, NotFound, NotReady, Stopped, incident
+from rag.errors import FootnoteError, InvalidRequest, NotFound, NotReady, ProviderError, Stopped, incident
 from rag.pipeline import Pipeline
 from rag.stopping import Stop
 
@@ -35,32 +39,48 @@ LONGEST_QUESTION = 20_000
 _SAVED_EVERY = 1.0
 _AT_ONCE = 64
 
-LiveStage = Literal["rewriting", "searching", "reranking", "writing", "done"]
+LiveStage = Literal["rewriting", "searching", "reranking", "writing", "thinking", "checking", "done"]
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An answer as it stands while it is being made. `revision` grows with every change; `started` is monotonic."""
+    """An answer as it stands while it is being made. `revision` grows with every change.
+
+    `started` and `changed`, the last sign of life, are monotonic times. `reasoning` is what the model thinks aloud,
+    where it is kept.
+    """
 
     revision: int
     stage: LiveStage
     steps: tuple[Step, ...]
     text: str
     citations: tuple[Citation, ...]
+    reasoning: str
     started: float
+    changed: float
     done: bool
 
 
 class LiveAnswer:
-    """An answer being made, for any number of viewers in any thread."""
+    """An answer being made, for any number of viewers in any thread; one that goes on begins with its former text."""
 
-    def __init__(self) -> None:
+    def __init__(self, former: Answer | None = None) -> None:
         self.stop = Stop()
         self.answer: Answer | None = None
+        self._former = former
         self._query = ""
         self._ranked: Reranked | None = None
         self._changed = threading.Condition()
-        self._snapshot = Snapshot(0, "rewriting", (), "", (), time.monotonic(), done=False)
+        now = time.monotonic()
+        self._snapshot = Snapshot(0, "rewriting", (), "", (), "", now, now, done=False)
+        if former is not None:
+            self._snapshot = replace(
+                self._snapshot,
+                stage="writing",
+                text=writing.beginning(former.text),
+                citations=former.citations,
+                reasoning=former.reasoning,
+            )
 
     def snapshot(self) -> Snapshot:
         """The present state."""
@@ -87,7 +107,12 @@ class LiveAnswer:
                 steps = now.steps if model is None else (*now.steps, Step("reranking", len(hits), seconds))
                 self._become(replace(now, stage="writing", steps=steps))
             case TextDelta(text, citations):
-                self._become(replace(now, text=now.text + text, citations=(*now.citations, *citations)))
+                cited = (*now.citations, *citations)
+                self._become(replace(now, stage="writing", text=now.text + text, citations=cited))
+            case ReasoningDelta(text):
+                self._become(replace(now, stage="thinking", reasoning=now.reasoning + text))
+            case Checking():
+                self._become(replace(now, stage="checking"))
             case Refused():
                 pass
             case Answered(answer):
@@ -96,6 +121,8 @@ class LiveAnswer:
     def so_far(self) -> Answer:
         """What is known of the answer by now, to be kept in case the rest never comes."""
         now = self._snapshot
+        if self._former is not None:
+            return replace(self._former, text=now.text, citations=now.citations, reasoning=now.reasoning)
         return Answer(
             text=now.text,
             query=self._query,
@@ -114,7 +141,14 @@ class LiveAnswer:
             steps=now.steps,
             notices=(),
             incomplete=True,
+            reasoning=now.reasoning,
         )
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is any text that was not there at the beginning."""
+        former = writing.beginning(self._former.text) if self._former is not None else ""
+        return len(self._snapshot.text) > len(former)
 
     def finish(self) -> None:
         """Let every viewer go."""
@@ -122,7 +156,8 @@ class LiveAnswer:
 
     def _become(self, snapshot: Snapshot) -> None:
         with self._changed:
-            self._snapshot = replace(snapshot, revision=self._snapshot.revision + 1)
+            revision = self._snapshot.revision + 1
+            self._snapshot = replace(snapshot, revision=revision, changed=time.monotonic())
             self._changed.notify_all()
 
 
@@ -169,6 +204,22 @@ class Chat:
             self._conversations.set_state(message_id, "writing")
             return self._begin(message, messages[-2].text, messages[:-2])
 
+    def resume(self, message_id: str) -> Message:
+        """Go on with the last answer of a conversation, which was cut off or stopped, under the same id.
+
+        If nothing more comes, it stays as it was. Raises InvalidRequest, NotFound.
+        """
+        with self._lock:
+            message = self._conversations.message(message_id)
+            messages = self._conversations.messages(message.conversation_id)
+            self._check_free(messages)
+            if len(messages) < 2 or messages[-1].id != message_id:
+                raise InvalidRequest("Only the last answer of a conversation can be continued.")
+            if not can_resume(message):
+                raise InvalidRequest("This answer cannot be continued. Write it anew instead.")
+            self._conversations.set_state(message_id, "writing")
+            return self._begin(message, messages[-2].text, messages[:-2], former=message.answer)
+
     def live(self, message_id: str) -> LiveAnswer | None:
         """The answer while it is being made; None once it is finished and stored."""
         with self._lock:  # a message that was just begun is not yet known by its answer
@@ -198,12 +249,15 @@ class Chat:
         if len(self._live) >= _AT_ONCE:
             raise InvalidRequest("Too many questions are being answered at the moment. Try again in a few seconds.")
 
-    def _begin(self, message: Message, question: str, before: Sequence[Message]) -> Message:
+    def _begin(
+        self, message: Message, question: str, before: Sequence[Message], former: Answer | None = None
+    ) -> Message:
+        """Make the answer in a thread of its own; it goes on with `former` where that is given."""
         collection_id = self._conversations.get(message.conversation_id).collection_id
-        live = LiveAnswer()
+        live = LiveAnswer(former)
         thread = threading.Thread(
             target=self._run,
-            args=(live, message, question, _history(before), collection_id),
+            args=(live, message, question, _history(before), collection_id, former),
             name=f"answer-{message.id}",
             daemon=True,
         )
@@ -212,39 +266,62 @@ class Chat:
         thread.start()
         return message
 
+    def _events(
+        self,
+        message: Message,
+        question: str,
+        history: Sequence[Turn],
+        collection_id: str | None,
+        former: Answer | None,
+        stop: Stop,
+    ) -> Iterator[AnswerEvent]:
+        existing, session = _existing(collection_id), message.conversation_id
+        if former is None:
+            return self._pipeline.answer(question, history, existing, stop, about=message.id, session=session)
+        return self._pipeline.resume(question, history, former, existing, stop, about=message.id, session=session)
+
     def _run(
-        self, live: LiveAnswer, former: Message, question: str, history: Sequence[Turn], collection_id: str | None
+        self,
+        live: LiveAnswer,
+        before: Message,
+        question: str,
+        history: Sequence[Turn],
+        collection_id: str | None,
+        former: Answer | None,
     ) -> None:
-        """Make the answer of a message; `former` is how it stood before, empty unless it is written anew."""
+        """Make the answer of a message; `before` is how it stood, empty unless it is written anew or goes on."""
         problem: str | None = None
+        failure: Failure | None = None
         state: MessageState = "complete"
         try:
-            events = self._pipeline.answer(question, history, _existing(collection_id), live.stop)
-            self._follow(live, former.id, events)
+            self._follow(live, before.id, self._events(before, question, history, collection_id, former, live.stop))
             if live.answer is not None and live.answer.incomplete:
                 state = "stopped" if live.stop.is_set else "complete"  # its notices say what cut it off
         except Stopped:
             state = "stopped"
         except FootnoteError as error:
             state, problem = "failed", str(error)
+            failure = error.failure if isinstance(error, ProviderError) else None
         except Exception as error:
             state, problem = "failed", incident(logger, error, "Answering")
         if state == "stopped" and self._closing:
             state = "interrupted"
-        answer = live.answer or (live.so_far() if live.snapshot().text else None)
+        answer = live.answer or (live.so_far() if live.has_more else None)
         text = answer.text if answer is not None else ""
         try:
-            if text or not former.text:
-                self._conversations.save(former.id, text, state, answer, problem)
+            if text or not before.text:
+                self._conversations.save(before.id, text, state, answer, problem, failure)
             else:
-                self._conversations.save(former.id, former.text, former.state, former.answer, problem)
+                # What was there stays; that going on failed is said, that writing it anew failed is not worth it.
+                kept = (problem, failure) if former is not None else (before.problem, before.failure)
+                self._conversations.save(before.id, before.text, before.state, before.answer, *kept)
         except NotFound:
-            logger.info("The conversation of message %s was deleted while it was being answered", former.id)
+            logger.info("The conversation of message %s was deleted while it was being answered", before.id)
         except FootnoteError as error:
-            logger.error("The answer of message %s could not be stored: %s", former.id, error)  # noqa: TRY400
+            logger.error("The answer of message %s could not be stored: %s", before.id, error)  # noqa: TRY400
         finally:
-            self._live.pop(former.id, None)
-            self._threads.pop(former.id, None)
+            self._live.pop(before.id, None)
+            self._threads.pop(before.id, None)
             live.finish()
 
     def _follow(self, live: LiveAnswer, message_id: str, events: Iterator[AnswerEvent]) -> None:
@@ -255,6 +332,18 @@ class Chat:
             if isinstance(event, TextDelta) and time.monotonic() - saved > _SAVED_EVERY:
                 self._conversations.save(message_id, live.snapshot().text, "writing", live.so_far())
                 saved = time.monotonic()
+
+
+def can_resume(message: Message) -> bool:
+    """Whether an answer was cut off, was written by a model, and still has the passages it was written from."""
+    answer = message.answer
+    return (
+        answer is not None
+        and answer.incomplete
+        and not answer.extracts
+        and bool(answer.text and answer.used)
+        and message.state != "writing"
+    )
 
 
 def _existing(collection_id: str | None) -> str:

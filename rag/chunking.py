@@ -247,3 +247,22 @@ def _separator(before: _Unit | None, unit: _Unit, after_header: bool) -> str:
     if unit.continues or before.block == unit.block:
         return "\n" if unit.kind == "row" else " "
     return "\n\n"
+
+
+def pictured(parsed: Parsed, document_id: str, version_id: str, first: int) -> list[Chunk]:
+    """One chunk per picture of a document, numbered from `first` on; its text is its caption."""
+    return [
+        Chunk(
+            id=f"{version_id}x{first + index}",
+            document_id=document_id,
+            version_id=version_id,
+            ordinal=first + index,
+            text=figure.caption,
+            page_first=figure.page if parsed.paged else None,
+            page_last=figure.page if parsed.paged else None,
+            headings=figure.headings,
+            spans=(Span(0, figure.page, figure.label, 0, 0),),
+            figure=figure.image.key,
+        )
+        for index, figure in enumerate(parsed.figures)
+    ]

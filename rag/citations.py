@@ -102,15 +102,15 @@ class Citer:
     """Turns a model's text with source numbers into the reader's text with citations, while it streams.
 
     `feed` returns the text that is safe to show now; `citations` are those numbered so far; `unknown` counts
-    references to sources that do not exist, which are removed.
+    references to sources that do not exist, which are removed. It can go on after `text` with its `citations`.
     """
 
-    def __init__(self, sources: Sequence[Hit]) -> None:
+    def __init__(self, sources: Sequence[Hit], text: str = "", citations: Sequence[Citation] = ()) -> None:
         self._sources = sources
         self._held = ""
         self._space = ""  # what stood before references that were removed, for the one that may follow
-        self.text = ""
-        self.citations: list[Citation] = []
+        self.text = text
+        self.citations = list(citations)
         self.unknown = 0
 
     def feed(self, piece: str) -> str:
@@ -170,8 +170,8 @@ class Citer:
                 start=found.start,
                 end=found.end,
                 relevance=hit.relevance,
-                support=found.support,
-                missing=found.missing,
+                support="picture" if hit.chunk.figure else found.support,
+                missing=() if hit.chunk.figure else found.missing,
             )
         )
         return f"[{number}]"
@@ -191,6 +191,8 @@ class Citer:
         """The strongest support any claim with this number has from the cited sentence's passage."""
         order: tuple[Support, ...] = ("none", "weak", "supported", "quoted")
         best: Evidence | None = None
+        if citation.support == "picture":
+            return citation
         for claim in claims(self.text, citation.number):
             found = evidence(claim, citation.chunk.text)
             same_sentence = found.start == citation.start
@@ -213,3 +215,15 @@ def claims(text: str, number: int) -> list[str]:
             found.append(claim)
         previous = claim
     return found
+
+
+def with_source_numbers(text: str, citations: Sequence[Citation], sources: Sequence[Hit]) -> str:
+    """An answer as the model wrote it: each [n] again the number of its source."""
+    numbers = source_numbers(citations, sources)
+    return re.sub(r"\[(\d+)\]", lambda match: f"[{numbers.get(int(match[1]), match[1])}]", text)
+
+
+def source_numbers(citations: Sequence[Citation], sources: Sequence[Hit]) -> dict[int, int]:
+    """The number of each citation's source in the prompt, by the citation's own number."""
+    positions = {hit.chunk.id: position for position, hit in enumerate(sources, 1)}
+    return {one.number: positions[one.chunk.id] for one in citations if one.chunk.id in positions}

@@ -1,12 +1,13 @@
 """Conversations and their messages, each answer with its frozen evidence."""
 
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import Row, delete, func, insert, select, update
 
 from rag.database import Database, conversations, messages, new_id, now
-from rag.domain import Answer, Conversation, Message, MessageState
+from rag.domain import Answer, Conversation, Failure, Message, MessageState
 from rag.errors import NotFound
 
 _ANSWER = TypeAdapter(Answer)
@@ -113,6 +114,7 @@ class Conversations:
         state: MessageState,
         answer: Answer | None = None,
         problem: str | None = None,
+        failure: Failure | None = None,
     ) -> None:
         """Store an answer as it stands now. Raises NotFound when its conversation was deleted."""
         with self._database.write() as connection:
@@ -124,6 +126,7 @@ class Conversations:
                     state=state,
                     answer=None if answer is None else _ANSWER.dump_python(answer, mode="json"),
                     problem=problem,
+                    failure=None if failure is None else asdict(failure),
                 )
             )
         if saved.rowcount == 0:
@@ -159,4 +162,5 @@ def _message(row: Row[Any]) -> Message:
         answer=None if row.answer is None else _ANSWER.validate_python(row.answer, strict=False),
         problem=row.problem,
         created_at=row.created_at,
+        failure=None if row.failure is None else Failure(**row.failure),
     )

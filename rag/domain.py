@@ -4,6 +4,7 @@ Lists are tuples, a missing score is None, and every score keeps the name of the
 Identifiers are lower-case letters and digits only (citation links are split at "-").
 """
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -148,6 +149,11 @@ class Image:
     media_type: Literal["image/png", "image/jpeg"]
     data: bytes = field(repr=False)
 
+    @property
+    def key(self) -> str:
+        """The name of its content: 32 hexadecimal characters."""
+        return hashlib.blake2b(self.data, digest_size=16).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -192,7 +198,7 @@ class Chunk:
 
     `text` is the passage alone; the document's name and the heading trail are joined to it for models by
     `prompts.passage`. `page_first` and `page_last` are None where the format has no pages. A chunk that is a picture
-    has the key of its image as `figure`, its caption as `text` ("" without) and no spans.
+    has the key of its image as `figure`, its caption as `text` ("" without) and a span without length.
     """
 
     id: str

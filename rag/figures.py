@@ -1,6 +1,5 @@
 """The pictures taken out of documents, kept for as long as their version is."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import delete, insert, select
@@ -8,11 +7,6 @@ from sqlalchemy import delete, insert, select
 from rag.database import Database, figures, versions
 from rag.domain import Chunk, Image
 from rag.errors import NotFound
-
-
-def key(image: Image) -> str:
-    """The name of an image within its version: 32 hexadecimal characters of its content's hash."""
-    return hashlib.blake2b(image.data, digest_size=16).hexdigest()
 
 
 class Figures:
@@ -26,9 +20,9 @@ class Figures:
         with self._database.write() as connection:
             connection.execute(delete(figures).where(figures.c.version_id == version_id))
             rows = {
-                key(image): {
+                image.key: {
                     "version_id": version_id,
-                    "key": key(image),
+                    "key": image.key,
                     "media_type": image.media_type,
                     "data": image.data,
                 }

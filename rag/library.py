@@ -138,6 +138,19 @@ class Library:
             )
             return _collection(_collection_row(connection, collection_id))
 
+    def set_figures(self, collection_id: str, on: bool) -> None:
+        """Have pictures of documents indexed from now on, or not any more, and queue all documents to be read again.
+
+        Vectors are kept by content, so only what is new is paid for. Raises NotFound.
+        """
+        with self._database.write() as connection:
+            _collection_row(connection, collection_id)
+            connection.execute(update(collections).where(collections.c.id == collection_id).values(figures=on))
+            for document in _documents(connection, documents.c.collection_id == collection_id):
+                newest = document.newest
+                if newest.status in {"ready", "failed"}:
+                    _add_version(connection, document.id, newest.sha256, newest.media_type, newest.size)
+
     def remove_collection(self, collection_id: str) -> None:
         """Take a collection away with all its documents: invisible at once, erased later. Raises NotFound."""
         with self._database.write() as connection:
@@ -542,6 +555,7 @@ def _collection(row: Record) -> Collection:
         generation=row.generation,
         reindexing_to=row.reindexing_to,
         created_at=row.created_at,
+        figures=row.figures,
     )
 
 

@@ -1,13 +1,23 @@
 """What was read from the files: pages, blocks and chunks. Only published chunks reach questions."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, insert, select, update
 
 from rag.database import Database, Record, batches, chunks, documents, pages, versions
 from rag.domain import Block, Chunk, Page, Parsed, Run, Span
 from rag.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How many passages, their characters, and how many of them are pictures."""
+
+    passages: int
+    characters: int
+    pictures: int
 
 
 class Passages:
@@ -66,6 +76,20 @@ class Passages:
                 .order_by(chunks.c.serial)
             )
             return {row.id: row.version_id for row in rows}
+
+    def extent(self, collection_id: str) -> Extent:
+        """How much a collection's published chunks hold."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(
+                    func.count().label("passages"),
+                    func.coalesce(func.sum(func.length(chunks.c.text)), 0).label("characters"),
+                    func.count(chunks.c.figure).label("pictures"),
+                )
+                .select_from(_joined())
+                .where(is_published(), documents.c.collection_id == collection_id)
+            ).one()
+        return Extent(row.passages, row.characters, row.pictures)
 
     def set_hashes(self, ids: Sequence[str], hashes: Sequence[bytes]) -> None:
         """Record under which hashes the chunks' embeddings are found from now on."""
@@ -159,6 +183,7 @@ def _chunk_row(chunk: Chunk, key: bytes) -> dict[str, Any]:
         "headings": chunk.headings,
         "spans": [[span.offset, span.page, span.label, span.start, span.end] for span in chunk.spans],
         "text_hash": key,
+        "figure": chunk.figure,
     }
 
 
@@ -173,4 +198,5 @@ def _chunk(row: Record) -> Chunk:
         page_last=row.page_last,
         headings=tuple(row.headings),
         spans=tuple(Span(*span) for span in row.spans),
+        figure=row.figure,
     )

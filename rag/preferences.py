@@ -13,7 +13,7 @@ from sqlalchemy.dialects import sqlite
 
 from rag.database import Database, preferences
 from rag.errors import InvalidRequest
-from rag.openrouter.routing import Routing, checked
+from rag.openrouter.routing import ANY_PROVIDER, Routing, checked
 
 MOST_FALLBACKS = 3
 """How many models may follow the first; OpenRouter refuses more."""
@@ -45,9 +45,9 @@ class Preferences:
     shows_reasoning: bool = False
     checks_citations: bool = False
     splits_questions: bool = False
-    embedding_routing: Routing = Routing()
-    rerank_routing: Routing = Routing()
-    chat_routing: Routing = Routing()
+    embedding_routing: Routing = ANY_PROVIDER
+    rerank_routing: Routing = ANY_PROVIDER
+    chat_routing: Routing = ANY_PROVIDER
     monthly_budget: float | None = None
     warns_at: float = 0.8
 
@@ -82,7 +82,7 @@ class PreferenceStore:
 
 
 def validated(wanted: Preferences) -> Preferences:
-    """The same preferences when they can be used. Raises InvalidRequest with what is wrong with the first that cannot."""
+    """The same preferences when they can be used. Raises InvalidRequest with what is wrong."""
     models = (wanted.embedding_model, wanted.rerank_model, wanted.chat_model, *wanted.fallback_models)
     for model in models:
         if model is not None and not (0 < len(model) <= _LONGEST_NAME and model.isprintable() and " " not in model):
@@ -95,7 +95,7 @@ def validated(wanted: Preferences) -> Preferences:
         raise InvalidRequest("The temperature must be 0 to 2.")
     if wanted.longest_answer is not None and not 16 <= wanted.longest_answer <= 1_000_000:
         raise InvalidRequest("The longest answer must be 16 tokens or more.")
-    if wanted.monthly_budget is not None and not (0 < wanted.monthly_budget and math.isfinite(wanted.monthly_budget)):
+    if wanted.monthly_budget is not None and not (wanted.monthly_budget > 0 and math.isfinite(wanted.monthly_budget)):
         raise InvalidRequest("The monthly budget must be more than zero US dollars.")
     if not 0 < wanted.warns_at <= 1:
         raise InvalidRequest("The warning must come at 1 to 100 % of the budget.")

@@ -8,10 +8,12 @@ from rag.domain import (
     Answer,
     Answered,
     AnswerEvent,
+    Checking,
     Citation,
     Collection,
     Document,
     Hit,
+    ReasoningDelta,
     Refused,
     Reranked,
     Retrieved,
@@ -60,6 +62,7 @@ def hit(hit: Hit) -> Reply:
         "fused": hit.fused,
         "relevance": hit.relevance,
         "rank": hit.rank,
+        "is_picture": chunk.figure is not None,
     }
 
 
@@ -76,6 +79,8 @@ def citation(citation: Citation) -> Reply:
         "quote": chunk.text[citation.start : citation.end],
         "relevance": citation.relevance,
         "support": citation.support,
+        "verdict": citation.verdict,
+        "verdict_reason": citation.verdict_reason or None,
     }
 
 
@@ -93,10 +98,11 @@ def answer(answer: Answer) -> Reply:
         "model": answer.writer,
         "reranker": answer.reranker,
         "incomplete": answer.incomplete,
+        "reasoning": answer.reasoning or None,
     }
 
 
-def event(event: AnswerEvent) -> tuple[str, Reply]:
+def event(event: AnswerEvent) -> tuple[str, Reply]:  # noqa: PLR0911 - one line per kind of event
     """The name and the data of an event on the way to an answer."""
     match event:
         case Searching(query):
@@ -107,6 +113,10 @@ def event(event: AnswerEvent) -> tuple[str, Reply]:
             return "reranked", {"count": len(hits), "reranker": model, "seconds": seconds}
         case TextDelta(text, cited):
             return "text", {"text": text, "citations": [citation(each) for each in cited]}
+        case ReasoningDelta(text):
+            return "reasoning", {"text": text}
+        case Checking():
+            return "checking", {}
         case Refused(closest):
             return "refused", {"closest": [hit(each) for each in closest]}
         case Answered(final):

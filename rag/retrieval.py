@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
-from rag.domain import Bands, Dropped, Hit, Turn
+from rag.domain import Answer, Bands, Dropped, Hit, Turn
 from rag.words import words
 
 _POINTS_BACK = re.compile(
@@ -92,10 +93,13 @@ class Selection:
     dropped: tuple[Dropped, ...]
 
 
-def select(hits: Sequence[Hit], bands: Bands | None, limit: int, budget: int, size: Callable[[Hit], int]) -> Selection:
+def select(
+    hits: Sequence[Hit], bands: Bands | None, limit: int, budget: int, size: Callable[[Hit], int | None]
+) -> Selection:
     """The passages that pass the threshold, repetitions left out, at most `limit` and `budget` (by `size`) in all.
 
-    `bands` is None when nothing was reranked: then nothing is left out by score.
+    `bands` is None when nothing was reranked: then nothing is left out by score. `size` is None for pictures that the
+    writer cannot see.
     """
     used: list[Hit] = []
     dropped: list[Dropped] = []
@@ -103,21 +107,42 @@ def select(hits: Sequence[Hit], bands: Bands | None, limit: int, budget: int, si
     for hit in hits:
         if bands is not None and bands.not_found is not None and (hit.relevance or 0.0) < bands.not_found:
             dropped.append(Dropped(hit.chunk.id, "threshold", f"relevance below {bands.not_found:g}"))
+        elif (taken := size(hit)) is None:
+            dropped.append(Dropped(hit.chunk.id, "context", "a picture, which the writer cannot see"))
         elif any(_repeats(hit, other) for other in used):
             dropped.append(Dropped(hit.chunk.id, "context", "repeats a passage already used"))
         elif len(used) == limit:
             dropped.append(Dropped(hit.chunk.id, "context", f"only the best {limit} are given to the writer"))
-        elif size(hit) > left and used:
+        elif taken > left and used:
             dropped.append(Dropped(hit.chunk.id, "context", "no room left for it"))
         else:
             used.append(hit)
-            left -= size(hit)
+            left -= taken
     return Selection(tuple(used), tuple(dropped))
 
 
 def _repeats(hit: Hit, other: Hit) -> bool:
-    """Whether the same text was already taken, as from two copies of one file."""
+    """Whether the same text or picture was already taken, as from two copies of one file."""
+    if hit.chunk.figure or other.chunk.figure:
+        return hit.chunk.figure == other.chunk.figure
     return " ".join(hit.chunk.text.split()) == " ".join(other.chunk.text.split())
+
+
+def used(answer: Answer) -> tuple[Hit, ...]:
+    """The passages that an answer was written from, in the order the writer had them."""
+    by_id = {hit.chunk.id: hit for hit in answer.hits}
+    return tuple(by_id[chunk_id] for chunk_id in answer.used if chunk_id in by_id)
+
+
+def merged(found: Sequence[Sequence[Hit]], limit: int) -> tuple[Hit, ...]:
+    """The candidates of several queries as one list by fused score, each passage once, at its best."""
+    best: dict[str, Hit] = {}
+    for hit in chain.from_iterable(found):
+        known = best.get(hit.chunk.id)
+        if known is None or (hit.fused or 0.0) > (known.fused or 0.0):
+            best[hit.chunk.id] = hit
+    order = sorted(best.values(), key=lambda hit: (-(hit.fused or 0.0), hit.chunk.id))
+    return tuple(replace(hit, fused_rank=rank) for rank, hit in enumerate(order[:limit], 1))
 
 
 def is_weak(used: Sequence[Hit], bands: Bands | None) -> bool:

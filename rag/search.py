@@ -1,6 +1,6 @@
 """What a question finds: both indexes, their fused order, and the reranker's."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rag import retrieval
@@ -16,7 +16,7 @@ from rag.domain import (
     TermStatistics,
 )
 from rag.errors import ProviderError, WrongEmbeddingModel
-from rag.interfaces import KeywordIndex, VectorIndex, Vectors
+from rag.interfaces import KeywordIndex, Reranker, VectorIndex, Vectors
 from rag.models import Models
 from rag.stopping import Stop
 from rag.stores import Stores
@@ -40,44 +40,77 @@ class Searched:
 class Search:
     """Retrieve by vectors and keywords, fuse, rerank."""
 
-    def __init__(self, stores: Stores, models: Models) -> None:
-        self._library = stores.library
+    def __init__(self, stores: Stores) -> None:
         self._passages = stores.passages
+        self._figures = stores.figures
         self._vectors = stores.vectors
         self._keywords: KeywordIndex = stores.keywords
         self._index: VectorIndex = stores.index
-        self._models = models
 
     def run(
-        self, query: str, collection_id: str, account: Account, stop: Stop
+        self, queries: Sequence[str], account: Account, models: Models, stop: Stop
     ) -> Generator[AnswerEvent, None, Searched]:
-        """Yield `Searching`, `Retrieved`, `Reranked`; return the result.
+        """Search the account's collection; yield `Searching`, `Retrieved`, `Reranked`; return the result.
 
+        The first query is the whole question; any others are its parts, and a passage counts by the one it fits best.
         A reranker that fails costs its order, not the answer: the account's notices say so.
-        Raises ProviderError (embedding), WrongEmbeddingModel, NotFound, Stopped.
+        Raises ProviderError (embedding), WrongEmbeddingModel, Stopped.
         """
-        collection = self._library.collection(collection_id)
-        yield Searching(query)
-        candidates = self._candidates(query, collection, account, stop)
+        yield Searching(queries[0])
+        found = self._candidates(queries, account, models, stop)
+        candidates = retrieval.merged(list(found.values()), _CANDIDATES)
         yield Retrieved(candidates, account.step("searching", len(candidates)))
-        statistics = self._keywords.statistics(collection.id, query)
-        reranker = self._models.reranker
+        statistics = self._keywords.statistics(account.collection.id, queries[0])
+        reranker = models.reranker
         scores = None
         if reranker is not None and candidates:
             try:
-                scores, usage = reranker.rerank(query, candidates, statistics, stop)
-                account.spend(usage)
+                scores = self._scores(reranker, found, candidates, statistics, account, stop)
             except ProviderError as error:
                 account.notices.append(f"Reranking failed, so passages stand in the order they were found. {error}")
                 reranker = None
         hits = retrieval.ranked(candidates, scores)
         name, bands = (reranker.model, reranker.bands) if reranker else (None, None)
-        yield Reranked(hits, name, account.step("reranking", len(hits)) if self._models.reranker else 0.0)
-        return Searched(query, hits, statistics, collection.embedding_model, name, bands)
+        yield Reranked(hits, name, account.step("reranking", len(hits)) if models.reranker else 0.0)
+        return Searched(queries[0], hits, statistics, account.collection.embedding_model, name, bands)
 
-    def _candidates(self, query: str, collection: Collection, account: Account, stop: Stop) -> tuple[Hit, ...]:
-        """The best candidates of both indexes by their fused score."""
-        vector = self._vector(query, collection, account, stop)
+    def _scores(
+        self,
+        reranker: Reranker,
+        found: Mapping[str, Sequence[Hit]],
+        candidates: Sequence[Hit],
+        statistics: TermStatistics,
+        account: Account,
+        stop: Stop,
+    ) -> list[float]:
+        """The best relevance of each candidate to any query that found it, in the order of the candidates."""
+        pictures = [hit.chunk for hit in candidates if hit.chunk.figure is not None]
+        images = self._figures.of_chunks(pictures) if pictures and reranker.takes_images else {}
+        errand = account.errand("reranking", stop)
+        best: dict[str, float] = {}
+        for query, hits in found.items():
+            by_id = {hit.chunk.id for hit in hits}
+            # The whole question judges every candidate; a part of it, those that it found.
+            judged = candidates if query == next(iter(found)) else [hit for hit in candidates if hit.chunk.id in by_id]
+            counts = statistics if judged is candidates else self._keywords.statistics(account.collection.id, query)
+            if judged:
+                for hit, score in zip(judged, reranker.rerank(query, judged, counts, errand, images), strict=True):
+                    best[hit.chunk.id] = max(score, best.get(hit.chunk.id, score))
+        return [best[hit.chunk.id] for hit in candidates]
+
+    def _candidates(
+        self, queries: Sequence[str], account: Account, models: Models, stop: Stop
+    ) -> dict[str, tuple[Hit, ...]]:
+        """The best candidates of both indexes by their fused score, for each query."""
+        vectors = self._query_vectors(queries, account, models, stop)
+        return {
+            query: self._of_query(query, vector, account.collection, models, stop)
+            for query, vector in zip(queries, vectors, strict=True)
+        }
+
+    def _of_query(
+        self, query: str, vector: Vectors | None, collection: Collection, models: Models, stop: Stop
+    ) -> tuple[Hit, ...]:
         near = dict(self._index.search(collection.index, vector, _FOUND_BY_EACH)) if vector is not None else {}
         stop.check()
         matching = dict(self._keywords.search(collection.id, query, _FOUND_BY_EACH))
@@ -102,20 +135,23 @@ class Search:
             )
             for chunk_id, (chunk, document) in published.items()
         ]
-        return retrieval.fuse(hits, self._models.fusion, _CANDIDATES)
+        return retrieval.fuse(hits, models.fusion_of(collection.embedding_model), _CANDIDATES)
 
-    def _vector(self, query: str, collection: Collection, account: Account, stop: Stop) -> Vectors | None:
-        """The question's vector; None where this collection can only be searched by its words."""
+    def _query_vectors(
+        self, queries: Sequence[str], account: Account, models: Models, stop: Stop
+    ) -> Sequence[Vectors | None]:
+        """The queries' vectors; None where this collection can only be searched by its words."""
+        collection = account.collection
         if collection.reindexing_to is not None:
             account.notices.append("This collection is being re-indexed; until then only its words are searched.")
-            return None
+            return [None] * len(queries)
         if collection.dimension is None:
-            return None
-        embedder = self._models.embedder
-        if embedder is None or embedder.model != collection.embedding_model:
-            raise WrongEmbeddingModel(wrong_model(collection, self._models.embedding))
-        vector: Vectors = embedder.embed([query], "query", stop)[0]
-        return vector if vector.any() else None
+            return [None] * len(queries)
+        embedder = models.embedder_of(collection.embedding_model)
+        if embedder is None:
+            raise WrongEmbeddingModel(wrong_model(collection, models.embedding))
+        vectors = embedder.embed(queries, "query", account.errand("searching", stop))
+        return [vector if vector.any() else None for vector in vectors]
 
     def _similarities(self, vector: Vectors | None, model: str, chunk_ids: Sequence[str]) -> dict[str, float]:
         if vector is None:

@@ -2,44 +2,40 @@
 
 import logging
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rag import recovery, retrieval
+from rag import recovery
+from rag.account import Books
+from rag.catalogue import Catalogue
 from rag.chat import Chat
 from rag.citations import lit
 from rag.conversations import Conversations
-from rag.domain import PDF, Bands, Citation
+from rag.domain import PDF, Citation, Collection
 from rag.errors import FootnoteError, NotReady, Stopped, incident
+from rag.figures import Figures
 from rag.indexing import Indexer
-from rag.interfaces import ChatModel, Embedder, Reranker
 from rag.library import Library
-from rag.local import embeddings as local_embeddings
-from rag.local.answer import LocalExtractor
-from rag.local.features import Analyst
-from rag.local.rerank import LocalReranker
-from rag.models import Models
-from rag.openrouter.chat import OpenRouterChat
-from rag.openrouter.client import Client
-from rag.openrouter.embeddings import OpenRouterEmbedder
-from rag.openrouter.rerank import OpenRouterReranker
+from rag.model_choice import STAGES, ModelChoice, ModelNames
+from rag.openrouter.embeddings import identity
 from rag.originals import Originals
 from rag.parsing.reader import Reader
 from rag.passages import Passages
 from rag.pictures import Picture, Pictures
 from rag.pipeline import Pipeline
+from rag.preferences import Preferences
 from rag.settings import Settings
+from rag.showing import Showing
 from rag.stopping import Stop
 from rag.stores import Stores, open_stores
+from rag.usage import Ledger
 
 logger = logging.getLogger(__name__)
 
 _PICTURE_WIDTH = 1200  # pixels: sharp on a dense screen; one size for drawer and card, so that a page is drawn once
-_NO_STATIC_MODEL = (
-    "The local embedding model has no build for this platform, so only words are searched. "
-    "Set OPENROUTER_API_KEY to search by meaning as well."
-)
+_REFRESHED_EVERY = 3600.0
+_CHARACTERS_PER_TOKEN = 4
+_TOKENS_ABOVE = 12  # the document's name and the headings above a passage
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +49,15 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelNames:
-    """The models in use, as shown. `embeddings` is "" with keywords only, `chat` None where answers are extracts."""
+class Reindexing:
+    """What a change of the embedding model would take: the collections, their passages, how many of those have
+    vectors of the new model already, the tokens of the others, and their cost in US dollars (None: not known)."""
 
-    embeddings: str
-    rerank: str | None
-    chat: str | None
-    bands: Bands | None
-    local: bool
-    notices: tuple[str, ...]
+    collections: tuple[Collection, ...]
+    passages: int
+    known: int
+    tokens: int
+    cost: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +65,27 @@ class _Opened:
     stores: Stores
     reader: Reader
     pictures: Pictures
+    choice: ModelChoice
     pipeline: Pipeline
     indexer: Indexer
     chat: Chat
 
 
 class Services:
-    """Everything pages and routes use. Until `state().name` is "ready" all but settings and models raise NotReady."""
+    """Everything pages and routes use. Until `state().name` is "ready" all but the settings raise NotReady."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._client = Client(str(settings.openrouter_base_url), settings.openrouter_api_key)
-        self._models, notices = _models(settings, self._client)
-        self.models = _names(self._models, settings, notices)
+        self._started_with = settings
         self._closing = Stop()
         self._state = State("starting")
         self._opened: _Opened | None = None
         self._thread = threading.Thread(target=self._open, name="open-services", daemon=True)
         self._thread.start()
+
+    @property
+    def settings(self) -> Settings:
+        """What the server was started with, with the keys typed since."""
+        return self._opened.choice.settings if self._opened else self._started_with
 
     def state(self) -> State:
         """How far opening has come."""
@@ -101,6 +100,54 @@ class Services:
     def library(self) -> Library:
         """Collections, documents and the queue."""
         return self._ready().stores.library
+
+    @property
+    def choice(self) -> ModelChoice:
+        """Which models are in use, and the means to change that."""
+        return self._ready().choice
+
+    @property
+    def models(self) -> ModelNames:
+        """The models in use, as shown."""
+        return self._ready().choice.names
+
+    @property
+    def preferences(self) -> Preferences:
+        """What people set for the whole server."""
+        return self._ready().choice.preferences
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The models on offer when their servers were last asked."""
+        return self._ready().stores.catalogue
+
+    @property
+    def ledger(self) -> Ledger:
+        """What calls to models took."""
+        return self._ready().stores.ledger
+
+    @property
+    def figures(self) -> Figures:
+        """The pictures taken out of documents."""
+        return self._ready().stores.figures
+
+    def reindexing(self, model: str, dimensions: int | None) -> Reindexing:
+        """What it would take to move every collection to a server's embedding model, at this length of vectors."""
+        opened = self._ready()
+        stores = opened.stores
+        wanted = identity(model, dimensions)
+        moving = [one for one in stores.library.collections() if one.embedding_model != wanted]
+        passages = known = tokens = 0
+        for collection in moving:
+            extent = stores.passages.extent(collection.id)
+            there = stores.vectors.count_known(wanted, list(stores.passages.published_ids(collection.id)))
+            missing = (extent.passages - there) / max(extent.passages, 1)
+            passages += extent.passages
+            known += there
+            tokens += round(missing * (extent.characters / _CHARACTERS_PER_TOKEN + _TOKENS_ABOVE * extent.passages))
+        info = opened.choice.info("embeddings", model)
+        price = info.price.prompt if info else None
+        return Reindexing(tuple(moving), passages, known, tokens, None if price is None else price * tokens)
 
     @property
     def originals(self) -> Originals:
@@ -147,10 +194,8 @@ class Services:
             opened.indexer.close()
             opened.reader.close()
             opened.pictures.close()
+            opened.choice.close()
             opened.stores.close()
-        if isinstance(self._models.embedder, OpenRouterEmbedder):
-            self._models.embedder.close()
-        self._client.close()
 
     def _ready(self) -> _Opened:
         if self._opened is None:
@@ -181,11 +226,27 @@ class Services:
         except BaseException:
             stores.close()
             raise
-        reader = Reader()
-        pipeline = Pipeline(stores, reader, self._models)
+        choice = ModelChoice(self._started_with, stores.preferences, stores.catalogue)
+        reader, pictures = Reader(), Pictures()
+        books = Books(stores.ledger, lambda: choice.preferences.monthly_budget, choice.price_of)
+        pipeline = Pipeline(stores, reader, Showing(stores, pictures), lambda: choice.models, books)
         indexer = Indexer(pipeline, stores)
         indexer.start()
-        return _Opened(stores, reader, Pictures(), pipeline, indexer, Chat(pipeline, stores.conversations))
+        threading.Thread(target=_refresh, args=(choice, self._closing), name="refresh-models", daemon=True).start()
+        chat = Chat(pipeline, stores.conversations)
+        return _Opened(stores, reader, pictures, choice, pipeline, indexer, chat)
+
+
+def _refresh(choice: ModelChoice, closing: Stop) -> None:
+    """Fetch the lists of models that are a day old, for prices and limits; every name works without them."""
+    while not closing.is_set:
+        for stage in STAGES:
+            try:
+                if choice.is_stale(stage):
+                    choice.refresh(stage)
+            except FootnoteError as error:
+                logger.info("The list of %s models could not be fetched: %s", stage, type(error).__name__)
+        closing.wait(_REFRESHED_EVERY)
 
 
 _services: Services | None = None
@@ -212,59 +273,17 @@ def get() -> Services:
 
 
 def cited_page(opened: Services, citation: Citation) -> Picture | None:
-    """The page a cited sentence begins on, the sentence lit; None where the format has no pages.
+    """The page a cited sentence begins on, the sentence lit, or the cited picture; None where there is neither.
 
     Raises NotFound when the document was removed, UnreadableDocument when its page cannot be drawn.
     """
     version = opened.library.version(citation.chunk.version_id)
+    if citation.chunk.figure is not None:
+        image = opened.figures.image(citation.chunk)
+        return Picture(image.data, image.media_type, marked=True)
     spans = lit(citation)
     if version.media_type != PDF or not spans:
         return None
     page = opened.passages.page(version.id, spans[0].page)
     places = [(span.start, span.end) for span in spans]
     return opened.pictures.page(opened.originals.path(version.sha256), page, places, _PICTURE_WIDTH)
-
-
-def _models(settings: Settings, client: Client) -> tuple[Models, tuple[str, ...]]:
-    """The model of each stage, and what the person should know about them."""
-    static = local_embeddings.load()
-    analyst = Analyst(static)
-    embedder: Embedder | None = static
-    reranker: Reranker | None = LocalReranker(analyst)
-    chat: ChatModel | None = None
-    notices = []
-    if settings.embeddings == "openrouter":
-        embedder = OpenRouterEmbedder(client, settings.embedding_model)
-    elif static is None:
-        notices.append(_NO_STATIC_MODEL)
-    if settings.rerank == "openrouter":
-        reranker = OpenRouterReranker(client, settings.rerank_model)
-    elif settings.rerank == "off":
-        reranker = None
-    if settings.chat == "openrouter":
-        chat = OpenRouterChat(client, settings.chat_model)
-    models = Models(
-        embedder=embedder,
-        reranker=reranker,
-        chat=chat,
-        extractor=LocalExtractor(analyst),
-        fusion=retrieval.STATIC if settings.embeddings == "local" else retrieval.CONTEXTUAL,
-        count_tokens=static.count_tokens if static else _quarters,
-    )
-    return models, tuple(notices)
-
-
-def _quarters(texts: Sequence[str]) -> list[int]:
-    """Tokens as characters / 4, where there is no tokenizer."""
-    return [(len(text) + 3) // 4 for text in texts]
-
-
-def _names(models: Models, settings: Settings, notices: tuple[str, ...]) -> ModelNames:
-    return ModelNames(
-        embeddings=models.embedding,
-        rerank=models.reranker.model if models.reranker else None,
-        chat=models.chat.model if models.chat else None,
-        bands=models.reranker.bands if models.reranker else None,
-        local="openrouter" not in {settings.embeddings, settings.rerank, settings.chat},
-        notices=notices,
-    )

@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from rag.catalogue import Catalogue
 from rag.chroma import ChromaIndex
 from rag.conversations import Conversations
 from rag.database import Database
+from rag.figures import Figures
 from rag.keywords import Keywords
 from rag.library import Library
 from rag.originals import Originals
 from rag.passages import Passages
+from rag.preferences import PreferenceStore
+from rag.usage import Ledger
 from rag.vectors import EmbeddingTable
 
 
@@ -26,9 +30,13 @@ def open_stores(folder: Path, max_bytes: int) -> "Stores":
         library=Library(database, originals, keywords),
         originals=originals,
         passages=Passages(database),
+        figures=Figures(database),
         vectors=EmbeddingTable(database),
         keywords=keywords,
         conversations=Conversations(database),
+        preferences=PreferenceStore(database),
+        catalogue=Catalogue(database),
+        ledger=Ledger(database),
         index=ChromaIndex(folder / "chroma"),
     )
 
@@ -41,9 +49,13 @@ class Stores:
     library: Library
     originals: Originals
     passages: Passages
+    figures: Figures
     vectors: EmbeddingTable
     keywords: Keywords
     conversations: Conversations
+    preferences: PreferenceStore
+    catalogue: Catalogue
+    ledger: Ledger
     index: ChromaIndex
 
     def close(self) -> None:

@@ -8,10 +8,13 @@ from docx import Document as Word
 from fakes import BagOfWords, FirstSentences, Overlap, Speaker, quarters
 
 from rag import retrieval
+from rag.account import Books
 from rag.domain import Answer, Answered, AnswerEvent, Document, Progress, Turn
 from rag.models import Models
 from rag.parsing.reader import Reader
+from rag.pictures import Pictures
 from rag.pipeline import Pipeline
+from rag.showing import Showing
 from rag.stopping import Stop
 from rag.stores import open_stores
 
@@ -44,12 +47,29 @@ class Desk:
         self.embedder: BagOfWords | None = BagOfWords()
         self.reranker: Overlap | None = Overlap()
         self.chat: Speaker | None = None
+        self.pictures = Pictures()
+        self.budget: float | None = None
+        self.books = Books(self.stores.ledger, lambda: self.budget, lambda stage, model: None)
+        self.shows_reasoning = self.checks_citations = self.splits_questions = False
         self.collection = self.library.create_collection("Policies", "fake:bag")
 
     @property
     def pipeline(self) -> Pipeline:
-        models = Models(self.embedder, self.reranker, self.chat, FirstSentences(), retrieval.STATIC, quarters)
-        return Pipeline(self.stores, self.reader, models)
+        return Pipeline(self.stores, self.reader, Showing(self.stores, self.pictures), lambda: self.models, self.books)
+
+    @property
+    def models(self) -> Models:
+        return Models(
+            self.embedder,
+            self.reranker,
+            self.chat,
+            FirstSentences(),
+            retrieval.STATIC,
+            quarters,
+            shows_reasoning=self.shows_reasoning,
+            checks_citations=self.checks_citations,
+            splits_questions=self.splits_questions,
+        )
 
     def add(self, name: str, sections: dict[str, str]) -> Document:
         return self.library.add(self.collection.id, name, word_file(sections)).document
@@ -70,5 +90,6 @@ class Desk:
         return last.answer
 
     def close(self) -> None:
+        self.pictures.close()
         self.stores.index.close()
         self.stores.database.close()

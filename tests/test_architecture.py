@@ -15,11 +15,13 @@ LEVELS = {
     0: ("domain", "errors", "settings", "stopping"),
     1: (
         "account",
+        "catalogue",
         "chroma",
         "chunking",
         "citations",
         "conversations",
         "database",
+        "figures",
         "headers",
         "interfaces",
         "keywords",
@@ -33,21 +35,35 @@ LEVELS = {
         "parsing",
         "passages",
         "pictures",
+        "preferences",
         "preflight",
         "prompts",
         "retrieval",
+        "showing",
         "stores",
+        "usage",
         "vectors",
         "words",
     ),
-    2: ("search", "writing", "pipeline"),
+    2: ("asking", "search", "writing", "pipeline"),
     3: ("chat", "indexing", "recovery"),
-    4: ("services", "replies", "api"),
+    4: ("model_choice", "services", "replies", "api"),
     5: ("pages", "app"),
 }
 LEVEL_OF = {name: level for level, names in LEVELS.items() for name in names}
 
-STORES = {"rag.database", "rag.library", "rag.passages", "rag.vectors", "rag.keywords", "rag.conversations"}
+STORES = {
+    "rag.catalogue",
+    "rag.conversations",
+    "rag.database",
+    "rag.figures",
+    "rag.keywords",
+    "rag.library",
+    "rag.passages",
+    "rag.preferences",
+    "rag.usage",
+    "rag.vectors",
+}
 HOMES = {
     "chromadb": {"rag.chroma"},
     "docx": set(),

@@ -37,6 +37,10 @@ class Routing:
     max_image_price: float | None = None
 
 
+ANY_PROVIDER = Routing()
+"""Nothing preferred."""
+
+
 def checked(routing: Routing) -> Routing:
     """The same routing when it can be sent. Raises InvalidRequest with what is wrong with it."""
     for name, slugs in (("order", routing.order), ("only", routing.only), ("ignore", routing.ignore)):
