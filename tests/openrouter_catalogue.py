@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
+
+from tests.openrouter_contract import Refused, demand, pictures_in
 
 Json = Mapping[str, Any]
 
@@ -79,17 +82,54 @@ MODELS: Sequence[Json] = (
 )
 
 
-def model_of(id: str) -> Json | None:
-    """The model of this name, if it is listed."""
-    return next((model for model in MODELS if model["id"] == id), None)
+def _listed(models: Sequence[Json], id: str) -> Json | None:
+    return next((model for model in models if model["id"] == id), None)
 
 
-def resolved(model: str) -> str:
+def resolved(models: Sequence[Json], id: str) -> str:
     """The concrete model behind a name; "~writer/latest", though not listed, stands for "writer/large-2026"."""
-    listed = model_of(model)
-    if listed and "alias_target" in listed:
-        return str(listed["alias_target"]["slug"])
-    return model.removeprefix("~").replace("latest", "large-2026") if model.startswith("~") else model
+    model = _listed(models, id)
+    if model and "alias_target" in model:
+        return str(model["alias_target"]["slug"])
+    return id.removeprefix("~").replace("latest", "large-2026") if id.startswith("~") else id
+
+
+def check_model(models: Sequence[Json], id: str, gives: str, body: Json) -> None:
+    """Raise Refused when a listed model is asked for what it cannot do; any other name can do everything."""
+    model = _listed(models, id)
+    if model:
+        architecture = model["architecture"]
+        if gives not in architecture["output_modalities"]:
+            raise Refused(f"{id} is not available for this endpoint", 404, "not_found")
+        if "image" not in architecture["input_modalities"] and pictures_in(body):
+            raise Refused("No endpoints found that support image input", 404, "not_found")
+
+
+def check_length(models: Sequence[Json], id: str, text: str) -> None:
+    """Raise Refused when a text is longer than a listed model takes, at four characters a token."""
+    model = _listed(models, id)
+    longest = model["context_length"] if model else None
+    if longest and len(text) > 4 * longest:
+        raise Refused(f"an input is longer than {longest} tokens", error_type="context_length_exceeded")
+
+
+def page(models: Sequence[Json], modalities: str, path: str, query: Mapping[str, str]) -> Json:
+    """One page of the models that give one of these, and where the next is. Raises Refused."""
+    unknown = query.keys() - {"output_modalities", "offset", "limit"}
+    demand(not unknown, f"unknown parameters {sorted(unknown)}")
+    demand(all(query.get(name, "0").isdecimal() for name in ("offset", "limit")), "offset and limit must be numbers")
+    asked = modalities.split(",")
+    found = [model for model in models if {"all", *model["architecture"]["output_modalities"]} & set(asked)]
+    offset, limit = int(query.get("offset", 0)), int(query.get("limit", 500))
+    demand(1 <= limit <= 1000, "limit must be 1 to 1000")
+    if not query.keys() & {"offset", "limit"}:
+        limit = len(found)
+    following = urlencode({**query, "offset": offset + limit, "limit": limit})
+    return {
+        "data": found[offset : offset + limit],
+        "total_count": len(found),
+        "links": {"next": f"{path}?{following}" if offset + limit < len(found) else None},
+    }
 
 
 def providers_of(model: Json) -> Json:

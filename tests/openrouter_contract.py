@@ -2,7 +2,7 @@
 
 A check is a function of a value and the place it stands at; it raises `Refused`. Unknown fields are refused everywhere,
 though the contract closes only `provider`: a misspelt option must not go unnoticed. Pictures must come as data URIs:
-nothing here is ever fetched. Tools, audio and video are left out: this product sends none.
+nothing here is ever fetched. Tools, audio, video and token arrays are left out: this product sends none.
 """
 
 import base64
@@ -363,7 +363,6 @@ _chat = _object(
 )
 
 _FORMS: Mapping[str, Check] = {"/embeddings": _embeddings, "/rerank": _rerank, "/chat/completions": _chat}
-POSTED = _FORMS.keys()
 
 
 def check_body(path: str, body: Any) -> None:

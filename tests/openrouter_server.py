@@ -2,17 +2,16 @@
 
 What the contract (`openrouter_contract`) forbids is refused with 400, a missing or wrong key with 401. Embeddings
 come back shuffled, with their index. A reply is a function that writes to the handler; `replies` are used up one per
-request before the regular behaviour resumes, `always` replaces it (and may call `regular` itself). `FAULTS` has one of
-every failure.
+request before the regular behaviour resumes, `always` replaces it (and may call `regular` itself).
 """
 
 import base64
-import email.utils
 import json
 import random
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from collections import deque
@@ -21,14 +20,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode
+from urllib.parse import parse_qsl, unquote
 
-from tests.openrouter_catalogue import KEY_INFO, MODELS, model_of, providers_of, resolved
-from tests.openrouter_contract import POSTED, Refused, check_body, check_headers, demand, picture, pictures_in
+from tests.openrouter_catalogue import KEY_INFO, MODELS, check_length, check_model, page, providers_of, resolved
+from tests.openrouter_contract import Refused, check_body, check_headers, demand, picture
 
 KEY = "test-key-0123456789"
 ROOT = "/api/v1"
-STATUSES = (400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 502, 503, 524, 529)
 PROVIDER = "Inventor"
 COMMENT = b": OPENROUTER PROCESSING\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -61,6 +59,10 @@ class Recorded:
     query: Mapping[str, str] = field(default_factory=dict)
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
 class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
@@ -80,9 +82,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
-            self.answer(json.loads(data))
+            body = json.loads(data, parse_constant=_no_constant)
         except ValueError:
-            fails(400, "the body is not JSON")(self)
+            body = None
+        self.answer(body)
 
     def answer(self, body: Any) -> None:
         """Note the request and reply as told."""
@@ -156,7 +159,9 @@ class _Listener(ThreadingHTTPServer):
     openrouter: "OpenRouterServer"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news."""
+        """A client that hangs up is no news; a mistake in a test's own reply is."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 @dataclass
@@ -223,31 +228,6 @@ def fails(status: int, message: str = "", *, headers: Mapping[str, str] | None =
     """An error as the contract has it; more members of the error object by name."""
     payload = {"error": {"code": status, "message": message, **error}}
     return sends(payload, status, **(headers or {}))
-
-
-def unavailable(status: int, code: str, message: str = "", **availability: Any) -> Reply:
-    """An error of the newer shape, which has no `code` beside the message; more about the availability by name."""
-    error = {"message": message, "error_type": "not_found", "http_status": status}
-    return sends({"error": {**error, "availability": {"code": code, "retryable": False, **availability}}}, status)
-
-
-def limits(seconds: float | None = None, *, as_date: bool = False, platform: bool = True) -> Reply:
-    """A 429, with the time to wait when it is given; the platform's own limit tells its figures, a provider's does not.
-
-    A date counts whole seconds, so the wait it tells is up to a second shorter.
-    """
-
-    def reply(handler: Handler) -> None:
-        headers = {}
-        if platform:
-            headers = {"X-RateLimit-Limit": "20", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1768435200000"}
-        if seconds is not None:
-            at = email.utils.formatdate(time.time() + seconds, usegmt=True)
-            headers["Retry-After"] = at if as_date else str(seconds)
-        metadata = {"error_type": "rate_limit_exceeded"}
-        fails(429, "Rate limit exceeded", headers=headers, metadata=metadata)(handler)
-
-    return reply
 
 
 def sends(body: Json | bytes, status: int = 200, content_type: str = "application/json", **headers: str) -> Reply:
@@ -319,54 +299,28 @@ def chunk(content: object = None, finish_reason: str | None = None, **delta: Any
     }
 
 
+def thought(text: str) -> Json:
+    """A chunk of reasoning, which says it twice, as the service does."""
+    details = [{"type": "reasoning.text", "text": text, "index": 0}]
+    return chunk("", reasoning=text, reasoning_details=details)
+
+
+def completion(content: str, finish_reason: str = "stop", **message: Any) -> Json:
+    """A whole chat completion."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": content, "refusal": None, **message}}
+    reasons = {"finish_reason": finish_reason, "native_finish_reason": finish_reason}
+    return {
+        **chunk(),
+        "object": "chat.completion",
+        "system_fingerprint": None,
+        "choices": [{**choice, **reasons}],
+        "usage": USAGE,
+    }
+
+
 def usage_chunk(usage: Json = USAGE) -> Json:
     """The chunk that carries the usage and no choice."""
     return {**chunk(), "choices": [], "usage": usage}
-
-
-def error_chunk(code: object = 502, message: str = "lost", **metadata: Any) -> Json:
-    """The chunk that ends a stream in failure; `metadata` has an error_type unless it is given."""
-    metadata = {"error_type": "provider_unavailable", **metadata}
-    return {**chunk("", "error"), "error": {"code": code, "message": message, "metadata": metadata}}
-
-
-FAULTS: Mapping[str, Reply] = {
-    **{str(status): fails(status, f"failure {status}") for status in STATUSES},
-    "429 platform": limits(0),
-    "429 date": limits(0, as_date=True),
-    "429 provider": limits(0, platform=False),
-    "400 without code": unavailable(400, "model_not_found", "No such model"),
-    "404 without code": unavailable(404, "no_endpoints", "No endpoints found"),
-    "503 without code": unavailable(503, "temporarily_unavailable", "Try again", retryable=True, retry_after=0),
-    "error within": sends({"error": {"code": 502, "message": "the provider failed"}}),
-    "error in the choice": sends(
-        {
-            **chunk(),
-            "object": "chat.completion",
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": "The fee"},
-                    "finish_reason": "error",
-                    "error": {"code": 502, "message": "the provider failed"},
-                }
-            ],
-        }
-    ),
-    "html": sends(b"<html><body>Bad gateway</body></html>", 502, "text/html"),
-    "html with 200": sends(b"<html><body>Sign in</body></html>", 200, "text/html"),
-    "truncated JSON": sends(b'{"object": "list", "data": [{"obj'),
-    "broken off": breaks_off(b'{"object": "list", "data": [{"obj'),
-    "no object": sends(b"[]"),
-    "empty object": sends({}),
-    "empty body": sends(b""),
-    "reset": resets,
-    "stall": stalls,
-    "cut stream": streams(COMMENT, event(chunk("The fee")), end="cut"),
-    "stalled stream": streams(COMMENT, event(chunk("The fee")), end="stall"),
-    "error in the stream": streams(COMMENT, event(chunk("The fee")), event(error_chunk())),
-}
-"""Every way to fail, by name; each answers, cuts or stalls any request, whatever it asks."""
 
 
 # ---------------------------------------------------------------- the regular behaviour
@@ -384,72 +338,41 @@ def regular(handler: Handler) -> None:
 
 
 def _get(handler: Handler) -> None:
-    host, path = handler.server.openrouter, unquote(handler.received.path.removeprefix(ROOT))
+    models, request = handler.server.openrouter.models, handler.received
+    path = unquote(request.path.removeprefix(ROOT))
+    described = [model for model in models if path == f"/models/{model['id']}/endpoints"]
     if path == "/key":
         _check_key(handler)
-        sends({"data": host.key_info})(handler)
+        sends({"data": handler.server.openrouter.key_info})(handler)
     elif path == "/models":
-        asked = handler.received.query.get("output_modalities", "text").split(",")
-        _list(handler, [model for model in host.models if "all" in asked or _gives(model) in asked])
+        sends(page(models, request.query.get("output_modalities", "text"), request.path, request.query))(handler)
     elif path == "/embeddings/models":
-        _list(handler, [model for model in host.models if _gives(model) == "embeddings"])
+        sends(page(models, "embeddings", request.path, request.query))(handler)
+    elif described:
+        sends({"data": providers_of(described[0])})(handler)
     else:
-        found = [model for model in host.models if path == f"/models/{model['id']}/endpoints"]
-        _demand_found(found, "Not Found")
-        sends({"data": providers_of(found[0])})(handler)
+        raise Refused("Not Found", 404, "not_found")
 
 
 def _post(handler: Handler) -> None:
-    host, path = handler.server.openrouter, handler.received.path.removeprefix(ROOT)
+    host, path, body = handler.server.openrouter, handler.received.path.removeprefix(ROOT), handler.body
     _check_key(handler)
-    _demand_found(path in POSTED, "Not Found")
+    if path not in _ANSWERS:
+        raise Refused("Not Found", 404, "not_found")
     check_headers(handler.received.headers)
-    check_body(path, handler.body)
-    wanted = [name for name in (handler.body.get("model"), *handler.body.get("models", ())) if name] or [MODEL]
+    check_body(path, body)
+    wanted = [name for name in (body.get("model"), *body.get("models", ())) if name] or [MODEL]
     able = [name for name in wanted if name not in host.unavailable]
-    _demand_found(able, f"No endpoints found for {wanted[0]}.")
-    answers: Mapping[str, Callable[[Handler, str], None]]
-    answers = {"/embeddings": _embeddings, "/rerank": _rerank, "/chat/completions": _chat}
-    answers[path](handler, resolved(able[0]))
+    if not able:
+        raise Refused(f"No endpoints found for {wanted[0]}.", 404, "not_found")
+    check_model(host.models, able[0], _ANSWERS[path][0], body)
+    _ANSWERS[path][1](handler, resolved(host.models, able[0]))
 
 
 def _check_key(handler: Handler) -> None:
     key = handler.server.openrouter.key
     if key and handler.received.headers.get("authorization") != f"Bearer {key}":
         raise Refused("No auth credentials found", 401, "authentication")
-
-
-def _demand_found(found: object, message: str) -> None:
-    if not found:
-        raise Refused(message, 404, "not_found")
-
-
-def _gives(model: Json) -> str:
-    return str(model["architecture"]["output_modalities"][0])
-
-
-def _list(handler: Handler, models: Sequence[Json]) -> None:
-    """One page of these models."""
-    query = handler.received.query
-    for name in query.keys() - {"output_modalities", "offset", "limit"}:
-        raise Refused(f"unknown parameter {name}")
-    demand(all(query.get(name, "0").isdecimal() for name in ("offset", "limit")), "offset or limit is no number")
-    offset, limit = int(query.get("offset", 0)), int(query.get("limit", 1000))
-    demand(1 <= limit <= 1000, "limit must be 1 to 1000")
-    following = None
-    if offset + limit < len(models):
-        following = f"{handler.received.path}?{urlencode({**query, 'offset': offset + limit, 'limit': limit})}"
-    page = models[offset : offset + limit]
-    sends({"data": page, "total_count": len(models), "links": {"next": following}})(handler)
-
-
-def _check_model(handler: Handler, name: str, kind: str) -> None:
-    """A listed model does only what the list says; any other name can do everything."""
-    model = model_of(name)
-    if model:
-        _demand_found(_gives(model) == kind, f"{name} is not available here")
-        sees = "image" in model["architecture"]["input_modalities"]
-        _demand_found(sees or not pictures_in(handler.body), "No endpoints found that support image input")
 
 
 def vector_of(text: str, pictures: Sequence[bytes] = ()) -> list[float]:
@@ -467,16 +390,12 @@ def _parts_of(value: Any) -> tuple[str, Sequence[bytes]]:
 
 def _embeddings(handler: Handler, name: str) -> None:
     host, body = handler.server.openrouter, handler.body
-    _check_model(handler, name, "embeddings")
     inputs = [body["input"]] if isinstance(body["input"], str) else body["input"]
     demand(len(inputs) <= host.max_inputs, f"at most {host.max_inputs} inputs")
-    listed = model_of(name)
     data = []
     for index, value in enumerate(inputs):
         text, pictures = _parts_of(value)
-        if listed and len(text) > 4 * listed["context_length"]:
-            longest = listed["context_length"]
-            raise Refused(f"an input is longer than {longest} tokens", error_type="context_length_exceeded")
+        check_length(host.models, name, text)
         vector = vector_of(text, pictures)
         length = body.get("dimensions", len(vector))
         vector = (vector + [0.0] * length)[:length]
@@ -499,7 +418,6 @@ def _words_of(document: str | Json) -> set[str]:
 def _rerank(handler: Handler, name: str) -> None:
     """A document's score is the share of the question's words that it has."""
     host, body = handler.server.openrouter, handler.body
-    _check_model(handler, name, "rerank")
     demand(len(body["documents"]) <= host.max_documents, f"at most {host.max_documents} documents")
     asked = _words_of(body["query"])
     results = []
@@ -516,17 +434,13 @@ def _rerank(handler: Handler, name: str) -> None:
 
 def _chat(handler: Handler, name: str) -> None:
     host, body = handler.server.openrouter, handler.body
-    _check_model(handler, name, "text")
     text = _structured(host.json_reply, body.get("response_format")) or host.text_pieces
     reasoning = host.reasoning_pieces if _may_think(body) else ()
     if not body.get("stream"):
-        message = {"role": "assistant", "content": "".join(text), "refusal": None, "reasoning": "".join(reasoning)}
-        choice = {"index": 0, "message": message, "finish_reason": "stop", "native_finish_reason": "stop"}
-        reply = {**chunk(), "object": "chat.completion", "model": name, "system_fingerprint": None}
-        sends({**reply, "choices": [choice], "usage": host.usage})(handler)
+        whole = completion("".join(text), reasoning="".join(reasoning) or None)
+        sends({**whole, "model": name, "usage": host.usage})(handler)
         return
-    chunks = [chunk("", reasoning=piece) for piece in reasoning]
-    chunks += [*map(chunk, text), chunk("", "stop"), usage_chunk(host.usage)]
+    chunks = [*map(thought, reasoning), *map(chunk, text), chunk("", "stop"), usage_chunk(host.usage)]
     streams(COMMENT, *(event({**one, "model": name}) for one in chunks), DONE)(handler)
 
 
@@ -534,10 +448,22 @@ def _structured(replies: str | Mapping[str, str], response_format: Json | None) 
     """The pieces of the answer in the format asked for; none where plain text will do."""
     if not response_format or response_format["type"] == "text":
         return ()
-    return [replies if isinstance(replies, str) else replies[response_format["json_schema"]["name"]]]
+    if isinstance(replies, str):
+        return [replies]
+    name = response_format.get("json_schema", {}).get("name")
+    demand(name in replies, f"json_reply has no answer for the schema {name}")
+    return [replies[name]]
 
 
 def _may_think(body: Json) -> bool:
     reasoning = body.get("reasoning", {})
     effort = reasoning.get("effort", body.get("reasoning_effort"))
     return effort != "none" and reasoning.get("enabled", True) and not reasoning.get("exclude", False)
+
+
+_ANSWERS: Mapping[str, tuple[str, Callable[[Handler, str], None]]] = {
+    "/embeddings": ("embeddings", _embeddings),
+    "/rerank": ("rerank", _rerank),
+    "/chat/completions": ("text", _chat),
+}
+"""What a path's models give, and what answers there."""
