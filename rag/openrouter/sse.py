@@ -15,13 +15,14 @@ class Decoder:
     def __init__(self) -> None:
         self._rest = bytearray()
         self._data: list[bytes] = []
+        self._kept = 0
         self._after_return = False
         self._started = False
 
     @property
     def held(self) -> int:
-        """How many bytes of an unfinished event are kept."""
-        return len(self._rest) + sum(map(len, self._data))
+        """How many bytes of an unfinished event are kept, a line end counting as one."""
+        return len(self._rest) + self._kept
 
     def feed(self, data: bytes) -> list[str]:
         """The data of the events that these bytes complete, in order."""
@@ -46,9 +47,11 @@ class Decoder:
             elif self._data:
                 events.append(b"\n".join(self._data).decode("utf-8", "replace"))
                 self._data.clear()
+                self._kept = 0
         return events
 
     def _keep(self, line: bytes) -> None:
         field, _, value = line.partition(b":")
         if field == b"data":
             self._data.append(value.removeprefix(b" "))
+            self._kept += len(value) + 1  # an endless event may be of empty lines
