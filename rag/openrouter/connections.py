@@ -24,10 +24,14 @@ from rag.stopping import Stop
 
 
 class Flight:
-    """One request on its way; while inside, a stop shuts its connection down from whatever thread it comes."""
+    """One request on its way; while inside, a stop shuts its connection down from whatever thread it comes.
 
-    def __init__(self, stop: Stop) -> None:
+    `sent` is called when its first bytes are about to leave.
+    """
+
+    def __init__(self, stop: Stop, sent: Callable[[], None]) -> None:
         self.stop = stop
+        self.sent = sent
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._breaking = stop.breaking(self._cut)
@@ -148,17 +152,16 @@ class _Stream(httpcore.NetworkStream):
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
-        self._report()
-
-    def _report(self) -> None:
         if flight := _departing.get():
-            flight.uses(self._stream)
+            flight.uses(stream)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self._stream.read(max_bytes, timeout)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._report()
+        if flight := _departing.get():
+            flight.uses(self._stream)
+            flight.sent()
         self._stream.write(buffer, timeout)
 
     def close(self) -> None:

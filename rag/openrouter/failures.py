@@ -1,7 +1,8 @@
-"""What a failed reply means, as a sentence for the person who can do something about it. Pure.
+"""What a failed call means, as a sentence for the person who can do something about it. Pure.
 
 Statuses and error types are those of OpenRouter's API reference ("Errors and debugging"); compatible servers send
-fewer of them. What a server says about itself is hostile text: it is shortened, cleaned and never repeats the key.
+fewer of them. `docs/failures.md` lists every sentence. What a server says about itself is hostile text: it is
+shortened, cleaned, never repeats the key and stands in the failure's details, not in the sentence.
 """
 
 import json
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from rag.domain import Failure, Remedy
 from rag.errors import (
     BadKey,
     BadReply,
@@ -22,47 +24,52 @@ from rag.errors import (
     ProviderError,
     RateLimited,
 )
+from rag.openrouter.usage import label
 
 _QUOTED = 200
 _SECRET = re.compile(r"\bsk-[\w*.…-]{4,}")
+_REQUEST_IDS = ("x-generation-id", "x-request-id", "cf-ray")
+_RATE_LIMIT = "x-ratelimit-"
 
 # Servers that answer 200 with an error inside may name it only by its type, or by a code that is a word.
 _STATUS_OF_TYPE = {
     "invalid_request": 400,
     "invalid_prompt": 400,
     "context_length_exceeded": 400,
+    "max_tokens_exceeded": 400,
     "token_limit_exceeded": 400,
     "string_too_long": 400,
     "content_policy_violation": 400,
-    "model_not_found": 404,
+    "refusal": 400,
+    "invalid_image": 400,
+    "image_too_large": 400,
+    "image_too_small": 400,
+    "unsupported_image_format": 400,
+    "image_not_found": 400,
+    "image_download_failed": 400,
     "authentication": 401,
     "payment_required": 402,
+    "insufficient_quota": 402,
     "permission_denied": 403,
+    "region_restricted": 403,
     "not_found": 404,
+    "model_not_found": 404,
     "timeout": 408,
+    "precondition_failed": 412,
     "payload_too_large": 413,
     "unprocessable": 422,
     "rate_limit_exceeded": 429,
+    "capacity_exhausted": 429,
     "server": 500,
     "server_error": 500,
     "provider_unavailable": 502,
     "provider_overloaded": 503,
+    "temporarily_unavailable": 503,
 }
-_UNUSABLE_MODEL = {
-    "model_not_found",
-    "wrong_endpoint",
-    "no_endpoints",
-    "model_deprecated",
-    "model_unavailable_upstream",
-    "privacy_restricted",
-    "constraint_filtered",
-    "free_variant_ended",
-    "region_restricted",
-}
-_NAMES_THE_MODEL = re.compile(
-    r"not a valid model|\bmodel\b.{0,200}\b(?:not found|not exist|not supported|unknown)|no endpoints found",
-    re.I | re.S,
-)
+
+
+class AccountRateLimited(RateLimited):
+    """The server's own limit for the account is reached, which holds for all of its models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +82,253 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What a call is for: the words for it ("embedding"), its model and the setting that names the model."""
+    """What a call is for: the words for it ("embedding"), its model ("" for none) and the setting that names it."""
 
     name: str
     model: str
     setting: str
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a failure is, where something can be done about it, and the sentence that says what."""
+
+    kind: type[ProviderError]
+    remedy: Remedy
+    sentence: str
+
+
+_KEYS = "Settings → Keys (OPENROUTER_API_KEY)"
+_MODELS = "Settings → Models ({setting})"
+
+NO_KEY = Meaning(BadKey, "key", f"{{host}} asks for a key ({{status}}): set one in {_KEYS}.")
+KEY_REFUSED = Meaning(BadKey, "key", f"{{host}} does not accept the key ({{status}}): check it in {_KEYS}.")
+KEY_DISABLED = Meaning(
+    BadKey,
+    "key",
+    f"The key is disabled or has expired at {{host}} ({{status}}): enable it there or set another in {_KEYS}.",
+)
+NOT_ALLOWED = Meaning(
+    BadKey,
+    "key",
+    f"The key may not be used for this at {{host}} ({{status}}): allow it there or set another in {_KEYS}.",
+)
+NO_CREDIT = Meaning(OutOfCredit, "credit", "The account at {host} has no credit left ({status}): add some there.")
+TOO_LITTLE_CREDIT = Meaning(
+    OutOfCredit,
+    "credit",
+    "The credit left at {host} does not cover the longest possible answer ({status}): add some there, or shorten "
+    "answers in Settings → Models.",
+)
+KEY_SPENT = Meaning(
+    OutOfCredit,
+    "key",
+    f"The key has reached its own limit at {{host}} ({{status}}): raise the limit there or set another key in {_KEYS}.",
+)
+CONTENT = Meaning(
+    InputRejected,
+    "models",
+    f"{{host}} refused the text because of its rules on content ({{status}}): change the text, or choose another model "
+    f"in {_MODELS}.",
+)
+GUARDRAIL = Meaning(
+    InputRejected,
+    "key",
+    "A guardrail of the account at {host} refused the text ({status}): change the text, or the guardrail there.",
+)
+REGION = Meaning(
+    ModelUnavailable,
+    "models",
+    f"{{model}} is not offered in this region by {{host}} ({{status}}): choose another model in {_MODELS}.",
+)
+MODEL = Meaning(
+    ModelUnavailable,
+    "models",
+    f"The {{name}} model {{model}} cannot be used at {{host}} ({{status}}): choose another in {_MODELS}.",
+)
+NOT_FREE = Meaning(
+    ModelUnavailable,
+    "models",
+    f"{{host}} no longer offers {{model}} for free ({{status}}): take “:free” off its name or choose another in "
+    f"{_MODELS}.",
+)
+ROUTING = Meaning(
+    ModelUnavailable,
+    "routing",
+    "No provider of {model} meets the preferences ({status}): relax them in Settings → Routing, or those of the "
+    "account at {host}.",
+)
+NO_SERVICE = Meaning(
+    ModelUnavailable,
+    "server",
+    f"There is no {{name}} service at {{host}} ({{status}}): check OPENROUTER_BASE_URL and {_MODELS}.",
+)
+TOO_LONG = Meaning(
+    InputRejected,
+    "models",
+    f"The {{name}} request is longer than {{model}} takes ({{status}}): shorten it, or choose a model with a longer "
+    f"context in {_MODELS}.",
+)
+TOO_LARGE = Meaning(
+    InputRejected,
+    "models",
+    "The {name} request is too large for {host} ({status}): make the text shorter or the pictures smaller.",
+)
+PICTURE = Meaning(
+    InputRejected,
+    "models",
+    f"{{model}} cannot use a picture it was sent ({{status}}): choose a model that takes pictures in {_MODELS}.",
+)
+REFUSED = Meaning(
+    InputRejected,
+    "models",
+    f"{{host}} refused the {{name}} request for {{model}} as it is ({{status}}): check {_MODELS}.",
+)
+TOO_SLOW = Meaning(
+    ProviderDown, "wait", "{host} gave up waiting for {model} ({status}): try again {when}, or with another model."
+)
+BUSY = Meaning(RateLimited, "wait", "{host} takes no more {name} requests for now ({status}): try again {when}.")
+BUSY_ACCOUNT = Meaning(
+    AccountRateLimited, "wait", "{host} takes no more requests of this account for now ({status}): try again {when}."
+)
+BUSY_PROVIDER = Meaning(
+    RateLimited,
+    "wait",
+    "The provider of {model} takes no more requests for now ({status}): try again {when}, or allow other providers in "
+    "Settings → Routing.",
+)
+FREE_SPENT = Meaning(
+    AccountRateLimited,
+    "credit",
+    f"The day's free requests at {{host}} are used up ({{status}}): add credit there, choose a model that is not free "
+    f"in {_MODELS}, or try again {{when}}.",
+)
+SERVER_FAULT = Meaning(ProviderDown, "wait", "{host} made a mistake of its own ({status}): try again {when}.")
+NO_ANSWER = Meaning(
+    ProviderDown,
+    "wait",
+    "The provider of {model} gave no usable answer ({status}): try again {when}, or allow other providers in "
+    "Settings → Routing.",
+)
+OVERLOADED = Meaning(
+    ProviderDown,
+    "wait",
+    "The provider of {model} is overloaded ({status}): try again {when}, or allow other providers in "
+    "Settings → Routing.",
+)
+DOWN = Meaning(ProviderDown, "wait", "{host}, or a proxy before it, is failing ({status}): try again {when}.")
+REDIRECT = Meaning(
+    BadReply, "server", "{host} redirects to another address ({status}): set OPENROUTER_BASE_URL to the final one."
+)
+NOT_JSON = Meaning(
+    BadReply,
+    "server",
+    "{host} answered the {name} request with something that is not JSON: check OPENROUTER_BASE_URL, or whether a proxy "
+    "stands in between.",
+)
+TOO_MUCH = Meaning(
+    BadReply,
+    "server",
+    "{host} sent far more than the {name} request asked for: check OPENROUTER_BASE_URL, or whether a proxy stands in "
+    "between.",
+)
+NO_NAME = Meaning(
+    ProviderDown,
+    "server",
+    "The name {host} is not known to this machine's network: check OPENROUTER_BASE_URL and the network connection.",
+)
+UNREACHABLE = Meaning(
+    ProviderDown, "server", "{host} cannot be reached: check the network connection and OPENROUTER_BASE_URL."
+)
+UNVERIFIED = Meaning(
+    ProviderDown,
+    "server",
+    "The certificate of {host} cannot be verified: check OPENROUTER_BASE_URL and this machine's certificates.",
+)
+PROXY = Meaning(
+    ProviderDown, "server", "The proxy on the way to {host} refused: check the proxy settings of this machine."
+)
+SILENT = Meaning(
+    ProviderDown,
+    "wait",
+    "{host} was silent for {silence:g} seconds during the {name} request: try again {when}, or with another model.",
+)
+BROKEN = Meaning(ProviderDown, "wait", "{host} broke off the {name} request: try again {when}.")
+
+_BY_STATUS = {
+    401: KEY_REFUSED,
+    402: NO_CREDIT,
+    403: NOT_ALLOWED,
+    404: MODEL,
+    408: TOO_SLOW,
+    413: TOO_LARGE,
+    429: BUSY,
+    500: SERVER_FAULT,
+    502: NO_ANSWER,
+    503: OVERLOADED,
+    504: TOO_SLOW,
+    524: TOO_SLOW,
+    529: OVERLOADED,
+}
+_BY_CLASS = {3: REDIRECT, 4: REFUSED, 5: DOWN}
+_BY_WORD = {
+    "context_length_exceeded": TOO_LONG,
+    "max_tokens_exceeded": TOO_LONG,
+    "token_limit_exceeded": TOO_LONG,
+    "string_too_long": TOO_LONG,
+    "content_policy_violation": CONTENT,
+    "refusal": CONTENT,
+    "invalid_image": PICTURE,
+    "image_too_large": PICTURE,
+    "image_too_small": PICTURE,
+    "unsupported_image_format": PICTURE,
+    "image_not_found": PICTURE,
+    "image_download_failed": PICTURE,
+    "insufficient_quota": NO_CREDIT,  # OpenAI's own, with status 429
+    "model_not_found": MODEL,
+    "wrong_endpoint": MODEL,
+    "no_endpoints": MODEL,
+    "model_deprecated": MODEL,
+    "model_unavailable_upstream": MODEL,
+    "free_variant_ended": NOT_FREE,
+    "privacy_restricted": ROUTING,
+    "constraint_filtered": ROUTING,
+    "region_restricted": REGION,
+}
+
+# What words of a message add where the status alone does not say it; tried in order, only at these statuses.
+_BY_MESSAGE = [
+    ((401,), r"disabled|expired|revoked|deactivated", KEY_DISABLED),
+    ((402,), r"fewer max_tokens|can only afford", TOO_LITTLE_CREDIT),
+    ((402, 403), r"key limit|key's limit|limit exceeded|(?:total|daily|weekly|monthly) limit|settings/keys", KEY_SPENT),
+    ((403,), r"\b(?:region|country|territory)\b", REGION),
+    ((403,), r"moderation|flagged|content policy", CONTENT),
+    (
+        (404, 503),
+        r"data policy|guardrail restrictions|allowed providers|providers have been ignored|routing requirements"
+        r"|requested parameters|provider preferences|max[ _]price|zero data retention",
+        ROUTING,
+    ),
+    ((400, 404), r"support (?:image|images|vision)|image input|not (?:a )?multimodal", PICTURE),
+    (
+        (400, 403, 404),
+        r"not a valid model|\bmodel\b.{0,200}\b(?:not found|not exist|not supported|unknown)|no endpoints found",
+        MODEL,
+    ),
+    (
+        (400, 413, 422),
+        r"context (?:length|window|size)|maximum .{0,40}tokens|too many tokens"
+        r"|(?:input|text|prompt).{0,60}too (?:long|large)|longer than \d+ tokens",
+        TOO_LONG,
+    ),
+    ((429,), r"free[ -]models?[ -]per[ -]day|requests per day|daily", FREE_SPENT),
+    ((429,), r"free[ -]models?[ -]per[ -]min", BUSY_ACCOUNT),
+    ((429,), r"upstream|provider returned", BUSY_PROVIDER),
+]
+_MESSAGES = [(statuses, re.compile(words, re.I | re.S), meaning) for statuses, words, meaning in _BY_MESSAGE]
+
+
+# ---------------------------------------------------------------- reading a reply
 
 
 def error_in(payload: object) -> Mapping[str, Any] | None:
@@ -120,72 +369,145 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def _number(value: str | None) -> float | None:
+def _number(value: object) -> float | None:
     try:
-        number = float(value or "")
+        number = float(str(value))
     except ValueError:
         return None
     return number if 0 <= number < float("inf") else None
 
 
-Meaning = tuple[type[ProviderError], str]
+def _wait(headers: Mapping[str, str], limits: Mapping[str, str], error: Mapping[str, Any]) -> float | None:
+    """Seconds to wait: as the headers or the error say, else until the account's limit starts anew."""
+    wait = retry_after(headers)
+    if wait is None:
+        wait = _number(_mapping(error.get("availability")).get("retry_after"))
+    if wait is None and (reset := _number(limits.get("x-ratelimit-reset"))):
+        # Milliseconds since 1970, of which seconds would be another thousand years away.
+        left = reset / (1000 if reset > 1e11 else 1) - datetime.now(UTC).timestamp()
+        wait = left if left > 0 else None
+    return wait
 
-_NO_KEY: Meaning = (BadKey, "{host} asks for a key ({status}). Set OPENROUTER_API_KEY.")
-_CONTENT: Meaning = (InputRejected, "{host} refused the text because of its rules on content ({status}).")
-_MODEL: Meaning = (ModelUnavailable, "The {name} model {model} cannot be used at {host} ({status}). Check {setting}.")
-_NO_SERVICE: Meaning = (
-    ModelUnavailable,
-    "There is no {name} service at {host} ({status}). Check OPENROUTER_BASE_URL and {setting}.",
-)
-_REFUSED: Meaning = (InputRejected, "{host} refused the {name} request for {model} ({status}).")
-_DOWN: Meaning = (ProviderDown, "{host} could not complete the {name} request ({status}). Try again in a minute.")
-_REDIRECT: Meaning = (
-    BadReply,
-    "{host} answers with a redirect ({status}). Set OPENROUTER_BASE_URL to the final address.",
-)
-_BY_STATUS: dict[int, Meaning] = {
-    401: (BadKey, "The key was refused by {host} ({status}). Check OPENROUTER_API_KEY."),
-    402: (OutOfCredit, "No credit left at {host} ({status}). Add credit or raise the key's limit."),
-    403: (BadKey, "The key may not be used for this at {host} ({status}). Check its permissions and limits."),
-    404: _MODEL,
-    408: _DOWN,
-    413: (InputRejected, "The {name} request was too large for {host} ({status})."),
-    429: (RateLimited, "{host} takes no more {name} requests for now ({status}). Wait a moment and try again."),
-}
-_BY_CLASS: dict[int, Meaning] = {3: _REDIRECT, 4: _REFUSED, 5: _DOWN}
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+# ---------------------------------------------------------------- what it means
 
 
 def failure(
-    status: int, error: Mapping[str, Any] | None, wait: float | None, purpose: Purpose, server: Server
+    status: int, payload: object, headers: Mapping[str, str], purpose: Purpose, server: Server
 ) -> ProviderError:
-    """The error to raise for a reply with this HTTP status, the `error` object in it and the wait it asks for."""
-    details = error or {}
+    """The error to raise for a reply with this HTTP status, JSON (None without) and headers (names in lower case)."""
+    reported = error_in(payload)
+    error = reported or _foreign_error(payload)
+    metadata = _mapping(error.get("metadata"))
     if status < 300:
-        status = _inner_status(details)
-    special = _special(status, error, server)
-    kind, sentence = special or _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, _DOWN)
-    sentence = sentence.format(
-        host=server.host, status=status, name=purpose.name, model=purpose.model, setting=purpose.setting
+        status = _inner_status(error)
+    # OpenRouter repeats the headers of its own limits in the error, where they outlive proxies.
+    limits = {
+        name.lower(): str(value)
+        for name, value in (*_mapping(metadata.get("headers")).items(), *headers.items())
+        if name.lower().startswith(_RATE_LIMIT)
+    }
+    meaning = (
+        _by_shape(status, reported, error, purpose, server)
+        or _by_words(status, error)
+        or _by_status(status, reported, bool(limits))
     )
-    # "Provider returned error" alone helps nobody; what the provider returned is in the metadata.
-    words = (details.get("message"), _mapping(details.get("metadata")).get("raw"))
-    said = _said(": ".join(word for word in words if isinstance(word, str) and word), server)
-    return kind(sentence + said, status=status, retry_after=wait)
+    raised = explained(
+        meaning,
+        purpose,
+        server,
+        status=status,
+        wait=_wait(headers, limits, error),
+        provider=label(metadata.get("provider_name")) or label(_mapping(payload).get("provider")),
+        said=_words(error, metadata),
+    )
+    return identified(raised, _mapping(payload), headers)
 
 
-def _special(status: int, error: Mapping[str, Any] | None, server: Server) -> Meaning | None:
-    """What the status alone does not say."""
+def explained(
+    meaning: Meaning,
+    purpose: Purpose,
+    server: Server,
+    *,
+    status: int | None = None,
+    wait: float | None = None,
+    silence: float = 0.0,
+    provider: str = "",
+    said: str = "",
+) -> ProviderError:
+    """The error that tells a meaning to the person; `wait` are the seconds the server asks for, if it does."""
+    sentence = meaning.sentence.format(
+        host=server.host,
+        status=status,
+        name=purpose.name,
+        model=purpose.model or server.host,
+        setting=purpose.setting,
+        when=_when(wait),
+        silence=silence,
+    )
+    details = Failure(status, provider, "", _cleaned(said, server), meaning.remedy)
+    return meaning.kind(sentence, retry_after=wait, failure=details)
+
+
+def identified(error: ProviderError, payload: Mapping[str, Any], headers: Mapping[str, str]) -> ProviderError:
+    """The same error, with what the reply says about who made it and how the server knows the request."""
+    found = error.failure
+    ids = (*map(headers.get, _REQUEST_IDS), payload.get("id"), payload.get("request_id"))
+    error.failure = Failure(
+        found.status,
+        found.provider or label(payload.get("provider")),
+        found.request_id or next(filter(None, map(label, ids)), ""),
+        found.said,
+        found.remedy,
+    )
+    return error
+
+
+def _by_shape(
+    status: int, reported: Mapping[str, Any] | None, error: Mapping[str, Any], purpose: Purpose, server: Server
+) -> Meaning | None:
+    """What the members of the error say beyond its status."""
+    metadata = _mapping(error.get("metadata"))
     if status == 401 and not server.key:
-        return _NO_KEY
-    if error is None:
-        return _NO_SERVICE if status == 404 else None
-    reason = _mapping(error.get("availability")).get("code") or _kind(error)
-    # A wrong model is a 400 for some servers and a 404 for others, with a code, a word for it or neither.
-    if reason in _UNUSABLE_MODEL or (status in (400, 403, 404) and _NAMES_THE_MODEL.search(str(error.get("message")))):
-        return _MODEL
-    if status == 403 and {"reasons", "patterns", "flagged_input"} & _mapping(error.get("metadata")).keys():
-        return _CONTENT
+        return NO_KEY
+    if meaning := _BY_WORD.get(_mapping(error.get("availability")).get("code") or _kind(error)):
+        return meaning
+    if status == 404 and (reported is None or not purpose.model):
+        return NO_SERVICE
+    if status in (400, 403) and "patterns" in metadata:
+        return GUARDRAIL
+    if status in (400, 403) and {"reasons", "flagged_input"} & metadata.keys():
+        return CONTENT
     return None
+
+
+def _by_words(status: int, error: Mapping[str, Any]) -> Meaning | None:
+    """What the message of the error says beyond its status."""
+    metadata = _mapping(error.get("metadata"))
+    message = f"{_words(error, metadata)} {metadata.get('limit_source')}"
+    found = (meaning for statuses, words, meaning in _MESSAGES if status in statuses and words.search(message))
+    return next(found, None)
+
+
+def _by_status(status: int, reported: Mapping[str, Any] | None, limited: bool) -> Meaning:
+    if status == 429 and limited:
+        return BUSY_ACCOUNT
+    if status == 429 and _mapping((reported or {}).get("metadata")).get("provider_name"):
+        return BUSY_PROVIDER
+    if status >= 500 and reported is None:
+        return DOWN
+    return _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, DOWN)
+
+
+def _foreign_error(payload: object) -> Mapping[str, Any]:
+    """What servers built otherwise say on failure: `detail` (FastAPI) or `message` at the top level."""
+    reply = _mapping(payload)
+    said = reply.get("detail") or reply.get("message") or ""
+    return {"message": said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)}
 
 
 def _kind(error: Mapping[str, Any]) -> str:
@@ -202,17 +524,27 @@ def _inner_status(error: Mapping[str, Any]) -> int:
     return _STATUS_OF_TYPE.get(_kind(error), 502)
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _words(error: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+    """The server's words. "Provider returned error" alone helps nobody; what it returned is in the metadata."""
+    return ": ".join(word for word in (error.get("message"), metadata.get("raw")) if isinstance(word, str) and word)
 
 
-def _said(message: str, server: Server) -> str:
-    """What the server said, fit to be shown after a sentence of ours; "" when it said nothing."""
+def _when(wait: float | None) -> str:
+    """In how long to try again, rounded up."""
+    if wait is None:
+        return "in a minute"
+    for unit, seconds in (("hour", 3600), ("minute", 60)):
+        if wait > 1.5 * seconds:
+            return f"in {-(-wait // seconds):.0f} {unit}s"
+    count = max(1, -(-wait // 1))
+    return f"in {count:.0f} second{'s' if count > 1 else ''}"
+
+
+def _cleaned(message: str, server: Server) -> str:
+    """What the server said, fit to be shown."""
     if server.key:
         message = message.replace(server.key, "[key]")
     message = _SECRET.sub("[key]", message)
     # Not printable: control characters, line ends, and marks that turn the direction of what follows.
     message = " ".join("".join(c if c.isprintable() else " " for c in message).split())
-    if len(message) > _QUOTED:
-        message = message[: _QUOTED - 1] + "…"
-    return f" It says: “{message}”" if message else ""
+    return message if len(message) <= _QUOTED else message[: _QUOTED - 1] + "…"

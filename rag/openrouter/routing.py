@@ -41,6 +41,10 @@ ANY_PROVIDER = Routing()
 """Nothing preferred."""
 
 
+ANY_PROVIDER = Routing()
+"""No preferences: the server chooses."""
+
+
 def checked(routing: Routing) -> Routing:
     """The same routing when it can be sent. Raises InvalidRequest with what is wrong with it."""
     for name, slugs in (("order", routing.order), ("only", routing.only), ("ignore", routing.ignore)):
