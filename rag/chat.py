@@ -312,9 +312,8 @@ class Chat:
             if text or not before.text:
                 self._conversations.save(before.id, text, state, answer, problem, failure)
             else:
-                # What was there stays; that going on failed is said, that writing it anew failed is not worth it.
-                kept = (problem, failure) if former is not None else (before.problem, before.failure)
-                self._conversations.save(before.id, before.text, before.state, before.answer, *kept)
+                # What was there stays, with why there is no more.
+                self._conversations.save(before.id, before.text, before.state, before.answer, problem, failure)
         except NotFound:
             logger.info("The conversation of message %s was deleted while it was being answered", before.id)
         except FootnoteError as error:

@@ -46,6 +46,7 @@ class Desk:
         self.reader = reader
         self.embedder: BagOfWords | None = BagOfWords()
         self.reranker: Overlap | None = Overlap()
+        self.static: BagOfWords | None = None
         self.chat: Speaker | None = None
         self.pictures = Pictures()
         self.budget: float | None = None
@@ -66,6 +67,7 @@ class Desk:
             FirstSentences(),
             retrieval.STATIC,
             quarters,
+            static=self.static,
             shows_reasoning=self.shows_reasoning,
             checks_citations=self.checks_citations,
             splits_questions=self.splits_questions,

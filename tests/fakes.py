@@ -2,13 +2,17 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy
 
+from rag.account import Account, Books
 from rag.domain import (
     Bands,
+    Chunking,
+    Collection,
     Finished,
     Hit,
     Image,
@@ -19,8 +23,11 @@ from rag.domain import (
     Turn,
     Usage,
 )
-from rag.errors import BadReply, ProviderError
+from rag.errors import BadReply, OverBudget, ProviderError
 from rag.interfaces import Errand, Form, Input, Vectors
+from rag.models import Models
+from rag.retrieval import STATIC
+from rag.usage import Entry
 from rag.words import terms
 
 DIMENSION = 64
@@ -139,3 +146,31 @@ class FirstSentences:
 def quarters(texts: Sequence[str]) -> list[int]:
     """Tokens as characters / 4."""
     return [len(text) // 4 for text in texts]
+
+
+class Notebook:
+    """A ledger that only remembers; it refuses when told that the budget is spent."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.is_spent = False
+
+    def record(self, entries: Sequence[Entry]) -> None:
+        self.entries += entries
+
+    def check(self, budget: float | None) -> None:
+        if self.is_spent:
+            raise OverBudget("The budget of this month is spent.")
+
+
+COLLECTION = Collection("c1", "Policies", Chunking(), "fake:bag", None, 1, None, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def account(notebook: Notebook | None = None) -> Account:
+    """An account of a question about a collection."""
+    return Account(Books(notebook or Notebook(), lambda: None, lambda stage, model: None), COLLECTION, "m1", "s1")
+
+
+def models(chat: object, **switches: bool) -> Models:
+    """Models of which only the one that writes matters."""
+    return Models(None, None, chat, FirstSentences(), STATIC, quarters, **switches)

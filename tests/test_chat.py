@@ -2,12 +2,26 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rag.chat import LONGEST_QUESTION, Chat
-from rag.domain import Answer, Answered, AnswerEvent, Message, Searching, TextDelta, Turn, Usage
+from rag.chat import LONGEST_QUESTION, Chat, can_resume
+from rag.domain import (
+    Answer,
+    Answered,
+    AnswerEvent,
+    Chunk,
+    Failure,
+    Hit,
+    Message,
+    ReasoningDelta,
+    Searching,
+    TextDelta,
+    Turn,
+    Usage,
+)
 from rag.errors import InvalidRequest, NotReady, ProviderDown, Stopped
 from rag.stopping import Stop
 from rag.stores import open_stores
@@ -46,9 +60,28 @@ class Scripted:
     def __init__(self) -> None:
         self.script: Script = lambda _: iter((Searching("q"), TextDelta("Hello"), answered("Hello")))
         self.asked: list[tuple[str, Sequence[Turn]]] = []
+        self.resumed: list[tuple[str, str]] = []
+        self.sessions: list[str] = []
 
-    def answer(self, question: str, history: Sequence[Turn], collection_id: str, stop: Stop) -> Iterator[AnswerEvent]:
+    def answer(
+        self, question: str, history: Sequence[Turn], collection_id: str, stop: Stop, *, about: str, session: str
+    ) -> Iterator[AnswerEvent]:
         self.asked.append((question, history))
+        self.sessions.append(session)
+        return self.script(stop)
+
+    def resume(
+        self,
+        question: str,
+        history: Sequence[Turn],
+        former: Answer,
+        collection_id: str,
+        stop: Stop,
+        *,
+        about: str,
+        session: str,
+    ) -> Iterator[AnswerEvent]:
+        self.resumed.append((question, former.text))
         return self.script(stop)
 
 
@@ -230,6 +263,70 @@ def test_an_answer_stays_when_the_new_one_never_begins(talk: Talk) -> None:
     again = talk.finished(talk.chat.regenerate(message.id))
     assert (again.text, again.state, again.answer) == ("Hello", "complete", message.answer)
     assert again.problem == "The server cannot be reached. Try again later."
+
+
+def cut(text: str) -> Answered:
+    """The end of an answer that was cut off amid its text, written from one passage."""
+    chunk = Chunk("c0", "d", "v", 0, "Employees accrue 25 days.", 1, 1, (), ())
+    answer = replace(answered(text).answer, hits=(Hit(chunk, "handbook.pdf"),), used=("c0",), incomplete=True)
+    return Answered(answer)
+
+
+def test_an_answer_that_was_cut_off_can_go_on(talk: Talk) -> None:
+    """In place, beginning with the text it had."""
+    talk.pipeline.script = lambda _: iter((TextDelta("You get 25 da"), cut("You get 25 da")))
+    message = talk.finished(talk.ask("How much leave?"))
+    assert can_resume(message)
+    talk.pipeline.script = silent
+    talk.chat.resume(message.id)
+    live = talk.chat.live(message.id)
+    assert live is not None and live.snapshot().text.startswith("You get 25 ")
+    talk.chat.stop(message.id)
+    talk.finished(message)
+    assert talk.pipeline.resumed == [("How much leave?", "You get 25 da")]
+
+
+def test_an_answer_that_cannot_go_on_stays_as_it_was(talk: Talk) -> None:
+    """And says why."""
+    talk.pipeline.script = lambda _: iter((TextDelta("You get 25 da"), cut("You get 25 da")))
+    message = talk.finished(talk.ask("How much leave?"))
+
+    def down(_: Stop) -> Iterator[AnswerEvent]:
+        raise ProviderDown("The server is down.", failure=Failure(503, "Azure", "gen-1", "no capacity", "wait"))
+        yield
+
+    talk.pipeline.script = down
+    again = talk.finished(talk.chat.resume(message.id))
+    assert (again.text, again.answer, again.problem) == (message.text, message.answer, "The server is down.")
+    assert again.failure == Failure(503, "Azure", "gen-1", "no capacity", "wait")
+
+
+def test_a_complete_answer_does_not_go_on(talk: Talk) -> None:
+    """There is nothing missing."""
+    message = talk.finished(talk.ask("How much leave?"))
+    with pytest.raises(InvalidRequest):
+        talk.chat.resume(message.id)
+
+
+def test_what_a_model_thinks_is_a_sign_of_life(talk: Talk) -> None:
+    """Viewers see that it thinks, and its thoughts where they are kept."""
+
+    def thinking(stop: Stop) -> Iterator[AnswerEvent]:
+        yield ReasoningDelta("The handbook")
+        yield ReasoningDelta(" says so.")
+        stop.wait(30)
+        yield answered("")
+
+    talk.pipeline.script = thinking
+    message = talk.ask("How much leave?")
+    live = talk.chat.live(message.id)
+    assert live is not None
+    while len(live.snapshot().reasoning) < len("The handbook says so."):
+        live.wait(live.snapshot().revision, 5)
+    snapshot = live.snapshot()
+    assert (snapshot.stage, snapshot.reasoning, snapshot.text) == ("thinking", "The handbook says so.", "")
+    assert snapshot.changed >= snapshot.started
+    talk.chat.stop(message.id)
 
 
 def test_nothing_is_asked_of_a_server_that_is_closing(talk: Talk) -> None:

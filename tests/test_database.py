@@ -2,12 +2,13 @@
 
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, select
 
-from rag.database import BATCH, Database, batches, conversations, migrate, new_id, now
+from rag.database import BATCH, MIGRATIONS, Database, batches, conversations, migrate, new_id, now
 from rag.errors import FootnoteError
 
 
@@ -89,14 +90,48 @@ def test_writers_wait_for_one_another(path: Path) -> None:
 def test_migrations_run_once_and_in_order(path: Path) -> None:
     """A file of an older schema takes exactly the steps it lacks; a new one takes none."""
     database = Database(path)
-    steps = [["ALTER TABLE conversation ADD COLUMN colour TEXT"], ["UPDATE conversation SET colour = 'blue'"]]
+    steps = [
+        *MIGRATIONS,
+        ["ALTER TABLE conversation ADD COLUMN colour TEXT"],
+        ["UPDATE conversation SET colour = 'blue'"],
+    ]
     add_conversation(database, "Old")
     for _ in range(2):
         with database.write() as connection:
             migrate(connection, steps)
     with database.read() as connection:
         assert connection.exec_driver_sql("SELECT colour FROM conversation").scalars().all() == ["blue"]
-        assert connection.exec_driver_sql("PRAGMA user_version").scalar_one() == 3
+        assert connection.exec_driver_sql("PRAGMA user_version").scalar_one() == len(steps) + 1
+
+
+def columns(path: Path) -> dict[str, set[tuple[object, ...]]]:
+    """Every table with the name, nullability and key of its columns."""
+    with closing(sqlite3.connect(path)) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {
+            name: {(column[1], column[3], column[5] > 0) for column in connection.execute(f"PRAGMA table_info({name})")}
+            for name in names
+        }
+
+
+def test_a_file_of_the_first_schema_becomes_like_a_new_one(path: Path) -> None:
+    """Whatever a new file has, a migrated one has too, and it keeps what was in it."""
+    new = path.with_name("new.db")
+    Database(new).close()
+    database = Database(path)
+    add_conversation(database, "Old")
+    database.close()
+    with closing(sqlite3.connect(path)) as connection:
+        for table in ("figure", "preference", "catalogue", "call"):
+            connection.execute(f"DROP TABLE {table}")
+        for table, column in (("collection", "figures"), ("chunk", "figure"), ("message", "failure")):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    migrated = Database(path)
+    assert titles(migrated) == {"Old"}
+    migrated.close()
+    assert columns(path) == columns(new)
 
 
 def test_a_newer_file_is_refused(path: Path) -> None:

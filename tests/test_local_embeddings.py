@@ -11,10 +11,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from rag.errors import Stopped
-from rag.interfaces import Vectors
+from rag.interfaces import Errand, Vectors
 from rag.local import embeddings
 from rag.local.embeddings import LONGEST_TEXT, StaticEmbedder
-from rag.stopping import Stop
 
 TABLE = {"north": [3, 0], "east": [0, 4], "nowhere": [0, 0]}
 
@@ -28,19 +27,19 @@ def embedder() -> StaticEmbedder:
 
 def test_vector_is_the_mean_at_unit_length(embedder: StaticEmbedder) -> None:
     """A text's vector points where the mean of its pieces points."""
-    vectors = embedder.embed(["north", "north east", "east east"], "document", Stop())
+    vectors = embedder.embed(["north", "north east", "east east"], "document", Errand())
     assert vectors.dtype == numpy.float32
     assert vectors.tolist() == [[1, 0], pytest.approx([0.6, 0.8]), [0, 1]]
 
 
 def test_text_without_pieces_is_zeros(embedder: StaticEmbedder) -> None:
     """An empty text, or one whose pieces cancel out, is zeros and never NaN, which would poison an index."""
-    assert embedder.embed(["", "  ", "nowhere"], "document", Stop()).tolist() == [[0, 0]] * 3
+    assert embedder.embed(["", "  ", "nowhere"], "document", Errand()).tolist() == [[0, 0]] * 3
 
 
 def test_no_texts_make_no_rows(embedder: StaticEmbedder) -> None:
     """Nothing in, nothing out, in the right shape."""
-    assert embedder.embed([], "query", Stop()).shape == (0, 2)
+    assert embedder.embed([], "query", Errand()).shape == (0, 2)
     assert embedder.word_vectors([]).shape == (0, 2)
     assert embedder.count_tokens([]) == []
 
@@ -48,7 +47,7 @@ def test_no_texts_make_no_rows(embedder: StaticEmbedder) -> None:
 def test_beginning_of_a_long_text_is_read(embedder: StaticEmbedder) -> None:
     """What stands after the longest text that is read changes nothing."""
     beginning = "north " * (LONGEST_TEXT // 6 + 1)
-    assert embedder.embed([beginning + "east " * 5000], "document", Stop()).tolist() == [[1, 0]]
+    assert embedder.embed([beginning + "east " * 5000], "document", Errand()).tolist() == [[1, 0]]
 
 
 def test_received_gets_every_batch(embedder: StaticEmbedder) -> None:
@@ -60,20 +59,20 @@ def test_received_gets_every_batch(embedder: StaticEmbedder) -> None:
         assert not got.keys() & set(indexes)
         got.update(zip(indexes, rows.tolist(), strict=True))
 
-    vectors = embedder.embed(texts, "document", Stop(), received)
+    vectors = embedder.embed(texts, "document", Errand(), received)
     assert [got[index] for index in range(len(texts))] == vectors.tolist()
 
 
 def test_stop_ends_the_work_between_batches(embedder: StaticEmbedder) -> None:
     """After a stop no further batch is made."""
-    stop, batches = Stop(), []
+    errand, batches = Errand(), []
 
     def received(indexes: object, rows: Vectors) -> None:
         batches.append(len(rows))
-        stop.set()
+        errand.stop.set()
 
     with pytest.raises(Stopped):
-        embedder.embed(["north"] * 5000, "document", stop, received)
+        embedder.embed(["north"] * 5000, "document", errand, received)
     assert len(batches) == 1
 
 
@@ -85,11 +84,11 @@ def test_tokens_are_counted_per_text(embedder: StaticEmbedder) -> None:
 def test_threads_share_an_embedder(embedder: StaticEmbedder) -> None:
     """Threads that embed at the same time get what each would get alone."""
     texts = [["north " * (n + 1) + "east " * k for k in range(50)] for n in range(6)]
-    expected = [embedder.embed(some, "document", Stop()).tolist() for some in texts]
+    expected = [embedder.embed(some, "document", Errand()).tolist() for some in texts]
     got: dict[int, list[list[float]]] = {}
 
     def run(index: int) -> None:
-        got[index] = embedder.embed(texts[index], "document", Stop()).tolist()
+        got[index] = embedder.embed(texts[index], "document", Errand()).tolist()
 
     threads = [threading.Thread(target=run, args=(index,)) for index in range(6)]
     for thread in threads:
@@ -131,7 +130,7 @@ def test_installed_model_knows_meaning() -> None:
     question, near, far = embedder.embed(
         ["How much holiday do employees get?", "Staff have 25 days of paid vacation.", "The pump needs a new valve."],
         "query",
-        Stop(),
+        Errand(),
     )
     assert question @ near > question @ far
     assert embedder.dimension == 256

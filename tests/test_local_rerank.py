@@ -10,11 +10,11 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from rag.domain import Chunk, Hit, TermStatistics
 from rag.errors import Stopped
+from rag.interfaces import Errand
 from rag.local.embeddings import StaticEmbedder
 from rag.local.features import Analyst, PassageFeatures, measure_passage
 from rag.local.question_type import asked_for, holds
 from rag.local.rerank import LocalReranker
-from rag.stopping import Stop
 
 EVEN = TermStatistics(0, {})  # every word weighs ln 2
 
@@ -33,7 +33,7 @@ def hit(text: str, bm25: float | None = 0.0, document: str = "", headings: tuple
 
 
 def scores(reranker: LocalReranker, question: str, hits: Sequence[Hit]) -> Sequence[float]:
-    return reranker.rerank(question, hits, EVEN, Stop())[0]
+    return reranker.rerank(question, hits, EVEN, Errand())
 
 
 def features(
@@ -178,10 +178,10 @@ def test_no_hits_have_no_scores(embedder: StaticEmbedder) -> None:
 
 def test_stop_is_heard(embedder: StaticEmbedder) -> None:
     """A stopped question is not reranked."""
-    stop = Stop()
-    stop.set()
+    errand = Errand()
+    errand.stop.set()
     with pytest.raises(Stopped):
-        LocalReranker(Analyst(embedder)).rerank("holiday", [hit("holiday")], EVEN, stop)
+        LocalReranker(Analyst(embedder)).rerank("holiday", [hit("holiday")], EVEN, errand)
 
 
 def test_memory_of_passages_is_bounded(embedder: StaticEmbedder) -> None:

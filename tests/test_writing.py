@@ -1,32 +1,59 @@
 """What becomes of a chat model's stream, and of the extracts that replace it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 
+from fakes import account as new_account
+from fakes import models
+
 from rag.account import Account
-from rag.domain import Chunk, Finished, Hit, Span, TermStatistics, TextDelta, Turn, Usage
+from rag.domain import (
+    Checking,
+    Chunk,
+    Finished,
+    Hit,
+    ReasoningDelta,
+    Span,
+    Spending,
+    TermStatistics,
+    TextDelta,
+    Turn,
+    Usage,
+)
 from rag.errors import BadReply, ProviderDown, Stopped
-from rag.prompts import NOT_IN_DOCUMENTS
+from rag.interfaces import Errand, Form
+from rag.prompts import NOT_IN_DOCUMENTS, Brief
 from rag.stopping import Stop
-from rag.writing import CUT_OFF, Written, extract, write
+from rag.writing import CUT_OFF, Written, beginning, extract, resume, write
 
 TEXT = "Employees accrue 25 days of leave. Unused days lapse in May."
 HIT = Hit(Chunk("c", "d", "v", 0, TEXT, 1, 1, (), (Span(0, 1, "1", 0, len(TEXT)),)), "handbook.pdf", relevance=0.8)
-DONE = Finished("writer/one", Usage(prompt_tokens=10, completion_tokens=3), complete=True)
+DONE = Finished("writer/one", complete=True)
+BRIEF = Brief("How much leave?", (), (HIT,))
 
 
 class Writer:
-    """Says its pieces; an exception among them is raised."""
+    """Says its pieces; an exception among them is raised. It fills a form with what it is given."""
 
     model = "writer/latest"
+    takes_images = False
 
-    def __init__(self, *pieces: str | Exception | Finished) -> None:
+    def __init__(self, *pieces: str | Exception | Finished | ReasoningDelta) -> None:
         self.pieces = pieces
+        self.filled: Mapping[str, Any] | Exception = {}
         self.turns: Sequence[Turn] = ()
 
-    def stream(self, turns: Sequence[Turn], stop: Stop) -> Iterator[TextDelta | Finished]:
+    def fill(self, turns: Sequence[Turn], form: Form, errand: Errand) -> Mapping[str, Any]:
         self.turns = turns
+        if isinstance(self.filled, Exception):
+            raise self.filled
+        return self.filled
+
+    def stream(self, turns: Sequence[Turn], errand: Errand) -> Iterator[TextDelta | ReasoningDelta | Finished]:
+        self.turns = turns
+        errand.bill(Spending(self.model, "", Usage(prompt_tokens=10, completion_tokens=3), 0.1, 0, "done"))
         for piece in self.pieces:
             if isinstance(piece, Exception):
                 raise piece
@@ -34,8 +61,8 @@ class Writer:
 
 
 def written_by(*pieces: str | Exception | Finished) -> tuple[Written, Account, list[TextDelta]]:
-    written, account = Written(), Account()
-    deltas = list(write(Writer(*pieces), "How much leave?", [], [HIT], written, account, Stop()))
+    written, account = Written(), new_account()
+    deltas = list(write(models(Writer(*pieces)), BRIEF, written, account, Stop()))
     return written, account, deltas
 
 
@@ -104,7 +131,7 @@ def test_a_stop_after_text_keeps_the_text() -> None:
 
 def test_a_stream_that_was_cut_is_marked() -> None:
     """The server closed without an end."""
-    written, account, _ = written_by("25 days", Finished("writer/one", Usage(), complete=False))
+    written, account, _ = written_by("25 days", Finished("writer/one", complete=False))
     assert (written.incomplete, account.notices) == (True, [CUT_OFF])
 
 
@@ -113,6 +140,111 @@ def test_made_up_references_are_removed_with_a_notice() -> None:
     written, account, _ = written_by("25 days [4].", DONE)
     assert written.text == "25 days."
     assert account.notices == ["1 reference(s) to sources that do not exist were removed."]
+
+
+def test_thoughts_are_told_apart_and_kept_only_when_asked_for() -> None:
+    """Reasoning is never part of the text; without the preference not even its words are passed on."""
+    for shows in (True, False):
+        written = Written()
+        writer = Writer(ReasoningDelta("The handbook says so."), "25 days [1].", DONE)
+        events = list(write(models(writer, shows_reasoning=shows), BRIEF, written, new_account(), Stop()))
+        assert written.text == "25 days [1]."
+        assert written.reasoning == ("The handbook says so." if shows else "")
+        assert events[0] == ReasoningDelta(written.reasoning)
+
+
+# ---------------------------------------------------------------- going on
+
+
+def resumed(before: str, *pieces: str | Exception | Finished, cited: bool = False) -> tuple[Written, Writer]:
+    written = Written(text=before)
+    if cited:
+        first, _, _ = written_by(before, DONE)
+        written = Written(text=before, citations=first.citations)
+    writer = Writer(*pieces)
+    list(resume(models(writer), BRIEF, written, new_account(), Stop()))
+    return written, writer
+
+
+def test_a_continued_answer_joins_without_a_seam() -> None:
+    """A half word goes, and what the model repeats is not shown twice."""
+    assert resumed("You get 25 da", "days of leave.", DONE)[0].text == "You get 25 days of leave."
+    assert resumed("You get 25 days ", " of leave.", DONE)[0].text == "You get 25 days of leave."
+    assert resumed("You get 25 days of ", "You get 25 days of leave.", DONE)[0].text == "You get 25 days of leave."
+    long = "and this sentence is so long that nothing of it is held back any more. Not even this."
+    assert resumed("You get 25 days ", long, DONE)[0].text == f"You get 25 days {long}"
+
+
+def test_what_is_left_of_a_cut_word() -> None:
+    """Only what ends with white space is certain to be whole."""
+    assert [beginning(text) for text in ("a bc", "a bc ", "a\nbc", "abc", "")] == ["a ", "a bc ", "a\n", "", ""]
+
+
+def test_citations_go_on_counting() -> None:
+    """The model sees its own source numbers again, the reader numbers that go on."""
+    before = "You get 25 days of leave [1]. And"
+    written, writer = resumed(before, "Unused days lapse in May [1].", DONE, cited=True)
+    assert written.text == "You get 25 days of leave [1]. Unused days lapse in May [2]."
+    assert [(one.number, TEXT[one.start : one.end][:6]) for one in written.citations] == [(1, "Employ"), (2, "Unused")]
+    assert writer.turns[-2] == Turn("assistant", "You get 25 days of leave [1]. ")
+
+
+def test_a_citation_that_was_cut_off_is_forgotten() -> None:
+    """Its number was in the word that went."""
+    before = "25 days of leave [1]"
+    written, _ = resumed(before, "[1].", DONE, cited=True)
+    assert (written.text, [one.number for one in written.citations]) == ("25 days of leave [1].", [1])
+
+
+def test_nothing_more_is_a_failure_that_is_raised() -> None:
+    """Whoever asked learns why; the former text is the caller's."""
+    with pytest.raises(ProviderDown):
+        resumed("You get ", ProviderDown("The server is down."))
+
+
+# ---------------------------------------------------------------- checking
+
+
+def checked(filled: Mapping[str, Any] | Exception) -> tuple[Written, Account, list[object]]:
+    written, account = Written(), new_account()
+    writer = Writer("25 days of leave [1].", DONE)
+    writer.filled = filled
+    events = list(write(models(writer, checks_citations=True), BRIEF, written, account, Stop()))
+    return written, account, events
+
+
+def test_a_model_judges_each_citation() -> None:
+    """Its verdict and its reason stand beside the citation."""
+    entry = {"number": 1, "verdict": "partly", "reason": "It  says\nmore."}
+    written, account, events = checked({"citations": [entry]})
+    assert [(one.verdict, one.verdict_reason) for one in written.citations] == [("partly", "It says more.")]
+    assert Checking() in events
+    assert [step.name for step in account.steps] == ["writing", "checking"]
+
+
+@pytest.mark.parametrize(
+    "filled",
+    [
+        {},
+        {"citations": "yes"},
+        {"citations": [{"number": "1", "verdict": "supported"}, {"number": 1, "verdict": "sure"}, None]},
+        BadReply("It said something else."),
+        ProviderDown("The server is down."),
+    ],
+)
+def test_a_check_that_fails_costs_only_the_verdicts(filled: Mapping[str, Any] | Exception) -> None:
+    """The answer stands, and the reader learns that it was not checked."""
+    written, account, _ = checked(filled)
+    assert (written.text, written.citations[0].verdict, written.incomplete) == ("25 days of leave [1].", None, False)
+    assert account.notices[0].startswith("The citations could not be checked by a model.")
+
+
+def test_an_answer_that_was_cut_off_is_not_checked() -> None:
+    """It can go on first."""
+    written = Written()
+    writer = Writer("25 days of leave [1].", Finished("writer/one", complete=False))
+    events = list(write(models(writer, checks_citations=True), BRIEF, written, new_account(), Stop()))
+    assert Checking() not in events
 
 
 class Picks:
