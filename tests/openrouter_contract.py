@@ -2,7 +2,8 @@
 
 A check is a function of a value and the place it stands at; it raises `Refused`. Unknown fields are refused everywhere,
 though the contract closes only `provider`: a misspelt option must not go unnoticed. Pictures must come as data URIs:
-nothing here is ever fetched. Tools, audio, video and token arrays are left out: this product sends none.
+nothing here is ever fetched. What this product never sends (tools, audio, video, token arrays, the rarer sampling
+options) is left out, and so refused.
 """
 
 import base64
@@ -70,7 +71,7 @@ def _boolean(value: Any, where: str) -> None:
 
 
 def _any_object(value: Any, where: str) -> None:
-    demand(isinstance(value, dict), f"{where} is not an object")
+    demand(isinstance(value, dict), f"{where or 'the body'} is not an object")
 
 
 def _one_of(*allowed: str) -> Check:
@@ -367,7 +368,6 @@ _FORMS: Mapping[str, Check] = {"/embeddings": _embeddings, "/rerank": _rerank, "
 
 def check_body(path: str, body: Any) -> None:
     """Raise Refused unless the contract allows this body of a POST."""
-    demand(isinstance(body, dict), "the body is not an object")
     _FORMS[path](body, "")
 
 

@@ -2,10 +2,12 @@
 
 What the contract (`openrouter_contract`) forbids is refused with 400, a missing or wrong key with 401. Embeddings
 come back shuffled, with their index. A reply is a function that writes to the handler; `replies` are used up one per
-request before the regular behaviour resumes, `always` replaces it (and may call `regular` itself).
+request before the regular behaviour resumes, `always` replaces it (and may call `regular` itself);
+`openrouter_faults` has one for every failure.
 """
 
 import base64
+import io
 import json
 import random
 import socket
@@ -92,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
         host = self.server.openrouter
         path, _, query = self.path.partition("?")
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.received = Recorded(path, headers, body, self.command, dict(parse_qsl(query)))
+        self.received = Recorded(path, headers, body, self.command, dict(parse_qsl(query, keep_blank_values=True)))
         with host.changed:
             host.requests.append(self.received)
             reply = host.replies.popleft() if host.replies else host.always
@@ -243,6 +245,7 @@ def resets(handler: Handler) -> None:
     handler.wfile.close()
     handler.rfile.close()
     handler.connection.close()
+    handler.wfile = io.BytesIO()  # http.server flushes once more
 
 
 def stalls(handler: Handler) -> None:

@@ -114,6 +114,22 @@ FULL: dict[str, Body] = {
 }
 
 
+NULLS: dict[str, Body] = {
+    EMBEDDINGS: {**GOOD[EMBEDDINGS], "provider": {**dict.fromkeys(PROVIDER), "max_price": {}}},
+    RERANK: {**GOOD[RERANK], "provider": {"sort": {"by": None, "partition": None}}},
+    CHAT: {
+        "messages": [
+            {"role": "user", "content": [{**TEXT_PART, "prompt_cache_breakpoint": None}]},
+            {"role": "assistant", "content": "Well.", "reasoning": None, "refusal": None},
+        ],
+        **dict.fromkeys(("stream_options", "temperature", "top_p", "max_completion_tokens", "max_tokens", "seed")),
+        **dict.fromkeys(("stop", "provider", "reasoning_effort")),
+        "reasoning": {"effort": None, "summary": None},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": None, "schema": {}}},
+    },
+}
+
+
 @pytest.fixture(scope="module")
 def untouched() -> Iterator[OpenRouterServer]:
     with serving() as server:
@@ -141,12 +157,12 @@ def events_of(response: httpx.Response) -> list[Any]:
 # ---------------------------------------------------------------- what is allowed and what is not
 
 
-@pytest.mark.parametrize("bodies", [GOOD, FULL], ids=["least", "most"])
+@pytest.mark.parametrize("bodies", [GOOD, FULL, NULLS], ids=["least", "most", "nulls"])
 @pytest.mark.parametrize("path", GOOD)
 def test_what_the_contract_allows_is_answered(
     untouched: OpenRouterServer, http: httpx.Client, path: str, bodies: dict[str, Body]
 ) -> None:
-    """With the least and with every field in use: so each refusal below is for the one thing that was changed."""
+    """With the least, with every field, with null where it may be: a refusal below is for what was changed alone."""
     response = http.post(untouched.url + path, json=bodies[path])
     assert (response.status_code, response.json().get("error")) == (200, None)
 
@@ -179,6 +195,7 @@ BAD_PROVIDERS = [
     {"preferred_min_throughput": "20"},
     {"preferred_min_throughput": {"p95": 20}},
     {"preferred_max_latency": -1},
+    {"preferred_max_latency": {"p99": -1}},
 ]
 
 BAD_PICTURES = [
@@ -261,6 +278,7 @@ BAD: list[tuple[str, Body]] = [
     (CHAT, {"messages": [{"role": ["user"], "content": "hi"}]}),
     (CHAT, {"messages": [{"role": "user", "content": "hi", "id": 1}]}),
     (CHAT, {"messages": [{"role": "user", "content": "hi", "reasoning": "hm"}]}),
+    (CHAT, {"messages": [{"role": "system", "content": []}]}),
     (CHAT, {"messages": [{"role": "system", "content": [IMAGE_PART]}]}),
     (CHAT, {"messages": [{"role": "user", "content": [{**IMAGE_PART, "cache_control": {"type": "ephemeral"}}]}]}),
     (CHAT, {"messages": [{"role": "user", "content": [{**TEXT_PART, "cache_control": {"type": "forever"}}]}]}),
@@ -295,6 +313,7 @@ BAD: list[tuple[str, Body]] = [
     (CHAT, {"reasoning": "low"}),
     (CHAT, {"reasoning": {"effort": "lots"}}),
     (CHAT, {"reasoning": {"effort": "low", "max_tokens": 100}}),
+    (CHAT, {"reasoning": {"max_tokens": 0}}),
     (CHAT, {"reasoning": {"show": True}}),
     (CHAT, {"reasoning_effort": "lots"}),
     (CHAT, {"response_format": None}),
@@ -595,7 +614,9 @@ def test_models_come_in_pages(untouched: OpenRouterServer, http: httpx.Client) -
     assert found == [model["id"] for model in MODELS]
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "offset=-1", "page=2", "output_modality=all"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=1001", "limit=x", "offset=-1", "offset=", "page=2", "output_modality=all"]
+)
 def test_a_wrong_page_is_refused(untouched: OpenRouterServer, http: httpx.Client, query: str) -> None:
     """And so is a misspelt parameter."""
     assert http.get(f"{untouched.url}/models?{query}").status_code == 400
