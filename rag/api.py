@@ -1,7 +1,8 @@
 """HTTP beside the pages: the API for scripts and bots, page pictures by signed link, and the health check.
 
 `/api/...` exists while FOOTNOTE_API_TOKEN is set and wants `Authorization: Bearer <token>`. Everything it says is JSON,
-errors too: {"error": {"code", "message"}}, where the message is a sentence for a person.
+errors too: {"error": {"code", "message"}}, where the message is a sentence for a person. Where a models' server failed,
+"details" has what stands behind it: {status, provider, request_id, said}.
 
     POST   /api/v1/collections/{name}/documents   multipart `file`; makes the collection if there is none
                                                   202 DOCUMENT and "outcome": "new", or "retried" (it had failed before)
@@ -21,18 +22,23 @@ errors too: {"error": {"code", "message"}}, where the message is a sentence for 
               stage (waiting, reading, splitting, embedding, indexing), done, total (units of the stage),
               pages (null where the format has none), chunks, problem (a sentence or null), warnings
     HIT       text, document, document_id, page_first, page_last, page_label, headings, similarity, vector_rank,
-              keyword_score, keyword_rank, document_match, fused, relevance, rank; null where a step did not score it
+              keyword_score, keyword_rank, document_match, fused, relevance, rank (null where a step did not score it),
+              is_picture
     ANSWER    answer, refused, weak,
-              citations [{number, document, document_id, page, page_label, quote, relevance, support}],
-              hits [HIT, ...], usage {prompt_tokens, completion_tokens, search_units, cost}, timings {step: seconds},
-              notices [sentence, ...], model (null when refused without one), reranker, incomplete
+              citations [{number, document, document_id, page, page_label, quote, relevance, support,
+              verdict, verdict_reason: a model's own judgement, null where it was not asked}], hits [HIT, ...],
+              usage {prompt_tokens, completion_tokens, search_units, cost, cached_tokens, cache_write_tokens,
+              reasoning_tokens, estimated}, timings {step: seconds}, notices [sentence, ...],
+              model (null when refused without one), reranker, incomplete, reasoning (null where it is not kept)
     EVENTS    searching {query}, retrieved {count, seconds}, reranked {count, reranker, seconds}, any number of
-              text {text, citations: those whose numbers it is the first to show}, where it refuses
-              refused {closest: [HIT, ...]}, and at the end answer ANSWER, or error with the body of an error reply.
+              reasoning {text} and text {text, citations: those whose numbers it is the first to show}, checking {},
+              where it refuses refused {closest: [HIT, ...]}, and at the end answer ANSWER, or error with the body of
+              an error reply.
               What fails before the first event is an error reply with its own status.
 
     400 invalid_request      wrong JSON, field, name or form     409 wrong_embedding_model  re-indexing helps
     401 unauthorized         no token, or a wrong one            413 too_large              the file or the request
+    402 over_budget          this month's budget is spent
     404 not_found            no such thing, or the API is off    415 unreadable_document    no PDF or DOCX in the file
     405 method_not_allowed                                       500 internal               the log has its id
     502 bad_key, out_of_credit, model_unavailable, input_rejected, provider_down, bad_reply, provider_error
@@ -63,7 +69,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag import errors, links, replies, services
 from rag.chat import LONGEST_QUESTION
-from rag.domain import Citation, Collection, Turn
+from rag.domain import Citation, Collection, Failure, Turn
 from rag.errors import FileTooLarge, FootnoteError, InvalidRequest, NotFound, NotReady, UnreadableDocument, incident
 from rag.library import Added
 from rag.parsing.sniff import HEAD_BYTES, media_type
@@ -95,6 +101,7 @@ _ERRORS: tuple[tuple[type[FootnoteError], int, str], ...] = (
     (errors.InvalidRequest, 400, "invalid_request"),
     (errors.UnreadableDocument, 415, "unreadable_document"),
     (errors.WrongEmbeddingModel, 409, "wrong_embedding_model"),
+    (errors.OverBudget, 402, "over_budget"),
     (errors.NotReady, 503, "not_ready"),
     (errors.Stopped, 503, "stopped"),
     (errors.RateLimited, 503, "rate_limited"),
@@ -124,8 +131,17 @@ def _encoded(content: object) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def _error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return _json({"error": {"code": code, "message": message}}, status, headers)
+def _error(
+    status: int,
+    code: str,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+    details: Failure | None = None,
+) -> Response:
+    error: dict[str, Any] = {"code": code, "message": message}
+    if details is not None:
+        error["details"] = replies.failure(details)
+    return _json({"error": error}, status, headers)
 
 
 def _failure(error: Exception) -> Response:
@@ -134,7 +150,7 @@ def _failure(error: Exception) -> Response:
         if isinstance(error, kind):
             wait = getattr(error, "retry_after", None) or (5 if kind is NotReady else None)
             headers = {"Retry-After": str(math.ceil(wait))} if wait and status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-            return _error(status, code, str(error), headers)
+            return _error(status, code, str(error), headers, getattr(error, "failure", None))
     return _error(500, "internal", incident(logger, error, "A request"))
 
 

@@ -12,6 +12,7 @@ from rag.domain import (
     Citation,
     Collection,
     Document,
+    Failure,
     Hit,
     ReasoningDelta,
     Refused,
@@ -81,6 +82,16 @@ def citation(citation: Citation) -> Reply:
         "support": citation.support,
         "verdict": citation.verdict,
         "verdict_reason": citation.verdict_reason or None,
+    }
+
+
+def failure(failure: Failure) -> Reply:
+    """What stands behind the sentence of a failed call to a models' server."""
+    return {
+        "status": failure.status,
+        "provider": failure.provider or None,
+        "request_id": failure.request_id or None,
+        "said": failure.said or None,
     }
 
 
