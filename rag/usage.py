@@ -23,7 +23,8 @@ Grouping = Literal["day", "collection", "model", "stage"]
 _MOST = 10**12
 """No call takes more tokens or dollars: a larger figure is a server's nonsense, and could overflow a sum."""
 _LONGEST_NAME = 200
-_LEAST_SHOWN = 0.000001
+_PLACES = 9
+"""A billionth of a dollar is nothing."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _COLUMNS = (
     "time",
@@ -85,18 +86,21 @@ class Total:
 def priced(spending: Spending, price: Price | None) -> Spending:
     """The same with its cost: as reported, else from list prices and marked as estimated, else still unknown.
 
-    It stays unknown where a price is missing for anything that was taken. A request that failed is not charged for.
+    It stays unknown where a price is missing for anything that was taken; only what is priced by the request may have
+    none for tokens. A request that failed is not charged for.
     """
     usage = spending.usage
     if usage.cost is not None or price is None:
         return spending
+    requests = usage.search_units or int(price.request is not None and spending.outcome != "failed")
     cached = min(usage.cached_tokens, usage.prompt_tokens)
-    charged_per_request = price.request is not None and spending.outcome != "failed"
+    token_price = 0.0 if price.request else None
+    prompt_price = token_price if price.prompt is None else price.prompt
     taken = (
-        (usage.prompt_tokens - cached, price.prompt),
-        (cached, price.prompt if price.cached is None else price.cached),
-        (usage.completion_tokens, price.completion),
-        (usage.search_units or int(charged_per_request), price.request),
+        (usage.prompt_tokens - cached, prompt_price),
+        (cached, prompt_price if price.cached is None else price.cached),
+        (usage.completion_tokens, token_price if price.completion is None else price.completion),
+        (requests, price.request),
     )
     cost = 0.0
     for amount, each in taken:
@@ -233,12 +237,10 @@ def csv(entries: Iterable[Entry]) -> str:
 
 def dollars(amount: float) -> str:
     """ "$1,204.50", "$0.31"; below one dollar two significant digits: "$0.0031"."""
-    if 0 < amount < _LEAST_SHOWN:
-        return f"under ${_plain(_LEAST_SHOWN)}"
-    rounded = float(f"{amount:.1e}")
+    rounded = float(f"{round(amount, _PLACES):.1e}")
     if not 0 < rounded < 1:
         return f"${amount:,.2f}"
-    places = -Decimal(f"{rounded:.1e}").adjusted() + 1
+    places = 1 - Decimal(f"{rounded:.1e}").adjusted()
     return f"${rounded:.{max(places, 2)}f}"
 
 
