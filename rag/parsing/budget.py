@@ -10,6 +10,13 @@ MAX_CHARACTERS = 30_000_000
 MAX_SECONDS = 300.0
 """Processor and wall seconds that one file may take."""
 
+MAX_FIGURES = 200
+MAX_FIGURE_BYTES = 1024**2
+MAX_FIGURES_BYTES = 64 * 1024**2
+"""Of all pictures taken out of one file, encoded."""
+MAX_FIGURE_SECONDS = 120.0
+"""Of MAX_SECONDS, what taking pictures out of a file may take; what is not out by then is left in it."""
+
 TOO_SLOW = "Reading this file takes too long; it may be damaged. Printing it to a new PDF often helps."
 TOO_HEAVY = (
     "Reading this file needs too much memory or makes the reader fail; it is damaged or unusually built. "

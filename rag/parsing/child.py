@@ -1,8 +1,10 @@
 """The limited child process: `python -m rag.parsing.child` reads hostile files so that the server does not have to.
 
-One JSON object per line. The parent asks `{"task": "read", "path": …, "media_type": …}` or `{"task": "picture", …}`;
-the child answers a `read` with `begin`, one `page` per page, then `end`; a `picture` with `picture`; either with
-`unreadable` and a sentence. JSON, because what a compromised child could say must not be able to run in the server.
+One JSON object per line. The parent asks `{"task": "read", "path": …, "media_type": …, "figures": …}` or
+`{"task": "picture", …}`; the child answers a `read` with `begin`, one `page` per page, `text`, one `figure` per picture
+where those are wanted, then `end`; a `picture` with `picture`; either with `unreadable` and a sentence. All text comes
+before the pictures, so that it is not lost if they end this process. JSON, because what a compromised child could say
+must not be able to run in the server.
 
 A file that makes a library abort, or takes too much memory or processor time, ends this process; the parent tells
 from the closed pipe. When the parent ends, however it ends, standard input closes and so does this process.
@@ -18,12 +20,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rag.domain import DOCX, Page, Run
+from rag.domain import DOCX, Figure, Page, Run
 from rag.errors import UnreadableDocument
 from rag.parsing import budget
+from rag.parsing.ending import NoText
 
 MEMORY_BYTES = 1536 * 1024**2
 """Address space of the process, libraries included; ordinary files stay below 400 MB."""
+
+NOTHING_TO_SEARCH = "This file has no text, and no pictures that can be searched: it is blank or damaged."
 
 Message = dict[str, Any]
 
@@ -100,10 +105,14 @@ def _limit_processor_time() -> None:
 
 
 def _read(request: Message, say: Callable[[Message], None]) -> None:
-    path = Path(request["path"])
+    path, is_docx, wanted = Path(request["path"]), request["media_type"] == DOCX, bool(request["figures"])
+    pages: list[Page] = []
+    pictured: set[int] = set()
+    textless = False
 
-    def begin(pages: int) -> None:
-        say({"kind": "begin", "pages": pages})
+    def begin(count: int) -> None:
+        pages.clear()
+        say({"kind": "begin", "pages": count})
 
     def page(read: Page) -> None:
         runs = (
@@ -111,21 +120,57 @@ def _read(request: Message, say: Callable[[Message], None]) -> None:
             if read.runs is None
             else [number for run in read.runs for number in (run.start, run.source, run.length)]
         )
+        pages.append(read)
         say({"kind": "page", "number": read.number, "label": read.label, "text": read.text, "runs": runs})
 
-    if request["media_type"] == DOCX:
-        from rag.parsing import docx  # noqa: PLC0415  (each child loads only the libraries it needs)
+    def figure(found: Figure) -> None:
+        pictured.add(found.page)
+        say(
+            {
+                "kind": "figure",
+                "page": found.page,
+                "whole_page": found.whole_page,
+                "media_type": found.image.media_type,
+                "image": base64.b64encode(found.image.data).decode("ascii"),
+                "caption": found.caption,
+                "headings": found.headings,
+            }
+        )
 
-        ending, paged = docx.read(path, begin, page), False
-    else:
-        from rag.parsing import pdf  # noqa: PLC0415
+    # Each child loads only the libraries it needs.
+    try:
+        if is_docx:
+            from rag.parsing import docx  # noqa: PLC0415
 
-        ending, paged = pdf.read(path, begin, page), True
+            ending = docx.read(path, begin, page)
+        else:
+            from rag.parsing import pdf  # noqa: PLC0415
+
+            ending = pdf.read(path, begin, page)
+    except NoText as error:
+        if not wanted:
+            raise
+        ending, textless = error.ending, True
     blocks = [
         [block.kind, block.page, block.start, block.end, block.headings, block.level, block.header_end]
         for block in ending.blocks
     ]
-    say({"kind": "end", "blocks": blocks, "paged": paged, "warnings": ending.warnings})
+    say({"kind": "text", "blocks": blocks, "paged": not is_docx, "warnings": ending.warnings})
+    warnings: tuple[str, ...] = ()
+    if wanted and is_docx:
+        from rag.parsing import figures_docx  # noqa: PLC0415
+
+        warnings = figures_docx.read(path, ending.pictures, figure)
+    elif wanted:
+        from rag.parsing import figures_pdf  # noqa: PLC0415
+
+        warnings = figures_pdf.read(path, pages, ending.blocks, figure)
+    if textless and not pictured:
+        raise UnreadableDocument(NOTHING_TO_SEARCH)
+    if not is_docx:
+        silent = [number for number in ending.silent if number not in pictured]
+        warnings = (*pdf.silent(silent, len(pages), wanted), *warnings)
+    say({"kind": "end", "warnings": warnings})
 
 
 def _picture(request: Message, say: Callable[[Message], None]) -> None:

@@ -6,11 +6,10 @@ controls, text boxes, smart tags, tracked insertions; and reads Strict files. De
 """
 
 import re
-import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from lxml import etree
 
@@ -18,42 +17,27 @@ from rag.domain import Block, BlockKind, Page
 from rag.errors import UnreadableDocument
 from rag.parsing import clean
 from rag.parsing.budget import Budget
-from rag.parsing.ending import Ending
+from rag.parsing.drawings import Drawing, drawings
+from rag.parsing.ending import Ending, NoText, Placed
+from rag.parsing.figures import names_figure
 from rag.parsing.layout import CELL
+from rag.parsing.package import Package
 
 DAMAGED = "This Word document is damaged and cannot be read. Opening it in Word and saving it again often helps."
-TOO_LARGE = "This Word document unpacks to far more than a document needs; it is damaged or built to do harm."
 NO_TEXT = "This Word document has no text."
+PICTURES_ALONE = f"{NO_TEXT} Turn on pictures for this collection to search its pictures."
 
-_MOST_ENTRIES = 10_000
-_LARGEST_FILE = 2 * 1024**3  # unpacked, all entries; pictures are not read
-_LARGEST_PART = 64 * 1024**2  # unpacked, of an XML part that is read
-_HIGHEST_RATIO = 150  # unpacked : packed, of parts above _RATIO_FROM; ordinary XML packs 10 to 50 times
-_RATIO_FROM = 16 * 1024**2
 _LONGEST_HEADING = 300
 _LAYOUT_CELL = 1500  # characters; a table with such a cell only arranges running text
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
-_RELATIONSHIP = "{http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
-_STRICT = (
-    (
-        b"http://purl.oclc.org/ooxml/wordprocessingml/main",
-        b"http://schemas.openxmlformats.org/wordprocessingml/2006/main",
-    ),
-    (
-        b"http://purl.oclc.org/ooxml/officeDocument/math",
-        b"http://schemas.openxmlformats.org/officeDocument/2006/math",
-    ),
-    (
-        b"http://purl.oclc.org/ooxml/officeDocument/relationships",
-        b"http://schemas.openxmlformats.org/officeDocument/2006/relationships",
-    ),
-)
 _SKIPPED = frozenset(
     {f"{_W}del", f"{_W}moveFrom", f"{_MC}Fallback", f"{_W}sectPr", f"{_W}pPr", f"{_W}rPr", f"{_W}sdtPr", f"{_W}tblPr"}
 )
+_BOX = f"{_W}txbxContent"
+_NOT_SHOWN = _SKIPPED | {_BOX}
 _TEXT = frozenset({f"{_W}t", f"{_M}t"})
 _BREAKS = frozenset({f"{_W}br", f"{_W}cr"})
 _TITLE_RANK = 0
@@ -63,93 +47,26 @@ _HEADING_STYLE = re.compile(r"heading ([1-9])$", re.IGNORECASE)
 def read(path: Path, begin: Callable[[int], None], page: Callable[[Page], None]) -> Ending:
     """Read a Word file: `begin` is told that it is one page, `page` is given that page, number 1 without a label.
 
-    Raises UnreadableDocument.
+    Raises UnreadableDocument, NoText after the page.
     """
     begin(1)
     try:
-        with _Package(path) as package:
+        with Package(path) as package:
             writer = _Writer()
-            warnings = _Document(package, writer).read()
+            document = _Document(package, writer)
+            warnings = document.read()
+        pictures = document.pictures()
     except UnreadableDocument:
         raise
     except MemoryError:
         raise
     except Exception as error:  # zipfile and lxml raise anything at all on damaged files
         raise UnreadableDocument(DAMAGED) from error
-    if not writer.blocks:
-        raise UnreadableDocument(NO_TEXT)
     page(Page(1, "", writer.text(), None))
-    return Ending(tuple(writer.blocks), warnings)
-
-
-# ---------------------------------------------------------------- the zip
-
-
-class _Package:
-    """The parts of the zip file, each read with a limit (the sizes a zip declares may be lies)."""
-
-    def __init__(self, path: Path) -> None:
-        self._zip = zipfile.ZipFile(path)
-        entries = self._zip.infolist()
-        if len(entries) > _MOST_ENTRIES or sum(entry.file_size for entry in entries) > _LARGEST_FILE:
-            raise UnreadableDocument(TOO_LARGE)
-        self._entries = {entry.filename.lstrip("/").replace("\\", "/").casefold(): entry for entry in entries}
-        if any(entry.flag_bits & 1 for entry in entries):
-            raise UnreadableDocument("This Word document is encrypted. Remove its password and upload it again.")
-
-    def __enter__(self) -> "_Package":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._zip.close()
-
-    def part(self, name: str) -> etree._Element | None:
-        """The root element of an XML part; None where there is no such part or it is damaged beyond its neighbours."""
-        entry = self._entries.get(name.casefold())
-        if entry is None:
-            return None
-        if entry.file_size > _LARGEST_PART or (
-            entry.file_size > _RATIO_FROM and entry.file_size > _HIGHEST_RATIO * max(entry.compress_size, 1)
-        ):
-            raise UnreadableDocument(TOO_LARGE)
-        with self._zip.open(entry) as stream:
-            data = stream.read(_LARGEST_PART + 1)
-        if len(data) > _LARGEST_PART:
-            raise UnreadableDocument(TOO_LARGE)
-        if b"purl.oclc.org" in data:
-            for strict, transitional in _STRICT:
-                data = data.replace(strict, transitional)
-        parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True)
-        return etree.fromstring(data, parser)
-
-    def optional(self, name: str) -> etree._Element | None:
-        """The same for a part that only adds: without it the document can still be read."""
-        try:
-            return self.part(name)
-        except (etree.XMLSyntaxError, zipfile.BadZipFile, OSError, EOFError, ValueError):
-            return None
-
-    def main(self) -> str:
-        """The name of the part that holds the document."""
-        relationships = self.optional("_rels/.rels")
-        if relationships is not None:
-            for relationship in relationships.iter(_RELATIONSHIP):
-                target = relationship.get("Target", "").lstrip("/")
-                if relationship.get("Type", "").endswith("/officeDocument") and target.casefold() in self._entries:
-                    return target
-        return "word/document.xml"
-
-    def related(self, part: str) -> dict[str, str]:
-        """Kind of relationship ("styles", "footnotes", …) → name of the part, for one part."""
-        folder, name = PurePosixPath(part).parent, PurePosixPath(part).name
-        found = {kind: str(folder / f"{kind}.xml") for kind in ("styles", "numbering", "footnotes", "endnotes")}
-        relationships = self.optional(str(folder / "_rels" / f"{name}.rels"))
-        if relationships is not None:
-            for relationship in relationships.iter(_RELATIONSHIP):
-                target = relationship.get("Target", "")
-                kind = relationship.get("Type", "").rpartition("/")[2]
-                found[kind] = target.lstrip("/") if target.startswith("/") else str(folder / target)
-        return found
+    ending = Ending(tuple(writer.blocks), warnings, pictures=pictures)
+    if not ending.blocks:
+        raise NoText(PICTURES_ALONE if pictures else NO_TEXT, ending)
+    return ending
 
 
 # ---------------------------------------------------------------- text and blocks as they grow
@@ -160,6 +77,8 @@ class _Writer:
 
     def __init__(self) -> None:
         self.blocks: list[Block] = []
+        self.captions: set[int] = set()
+        """The places in `blocks` of captions."""
         self._parts: list[str] = []
         self._length = 0
         self._trail: list[tuple[int, str]] = []
@@ -183,11 +102,16 @@ class _Writer:
         if rank is not None:
             while self._trail and self._trail[-1][0] >= rank:
                 self._trail.pop()
-        headings = tuple(title for _, title in self._trail)
+        headings = self.trail
         if rank is not None:
             self._trail.append((rank, text))
             level = len(self._trail)
         self.blocks.append(Block(kind, text, 1, start, self._length, headings, level, start + header if header else 0))
+
+    @property
+    def trail(self) -> tuple[str, ...]:
+        """The headings above what is added next, outermost first."""
+        return tuple(title for _, title in self._trail)
 
     def leave_sections(self) -> None:
         """What follows belongs to no section."""
@@ -199,6 +123,7 @@ class _Writer:
 
 @dataclass(frozen=True, slots=True)
 class _Style:
+    name: str
     rank: int | None
     number: str | None
     number_level: int | None
@@ -281,6 +206,7 @@ def _styles(root: etree._Element | None) -> dict[str, _Style]:
             rank = outline + 1
         numbering = style.find(f"{_W}pPr/{_W}numPr")
         found[style.get(f"{_W}styleId", "")] = _Style(
+            name.casefold(),
             rank,
             _value(numbering.find(f"{_W}numId")) if numbering is not None else None,
             _integer(_value(numbering.find(f"{_W}ilvl"))) if numbering is not None else None,
@@ -311,8 +237,9 @@ def _numbering(root: etree._Element | None) -> _Numbering:
 class _Document:
     """Walks the body in document order."""
 
-    def __init__(self, package: _Package, writer: _Writer) -> None:
+    def __init__(self, package: Package, writer: _Writer) -> None:
         self._writer = writer
+        self._drawings: list[tuple[Drawing, int, tuple[str, ...]]] = []  # with the blocks before, and the trail
         main = package.main()
         self._root = package.part(main)
         if self._root is None:
@@ -320,6 +247,7 @@ class _Document:
         related = package.related(main)
         self._styles = _styles(package.optional(related["styles"]))
         self._numbering = _numbering(package.optional(related["numbering"]))
+        self._pictures = package.pictures(main)
         self._notes = [package.optional(related[kind]) for kind in ("footnotes", "endnotes")]
 
     def read(self) -> tuple[str, ...]:
@@ -336,6 +264,25 @@ class _Document:
             return ("Parts of this document are whole files embedded in it; their text was not read.",)
         return ()
 
+    def pictures(self) -> tuple[Placed, ...]:
+        """The pictures of the body, in document order."""
+        return tuple(
+            Placed(
+                self._pictures[drawing.relationship],
+                drawing.cut,
+                drawing.description,
+                self._caption(before - 1),
+                self._caption(before),
+                headings,
+            )
+            for drawing, before, headings in self._drawings
+            if drawing.relationship in self._pictures
+        )
+
+    def _caption(self, place: int) -> str:
+        """The block at a place if it is a caption, else ""."""
+        return self._writer.blocks[place].text if place in self._writer.captions else ""
+
     def _blocks(self, container: etree._Element) -> None:
         for element in container:
             if element.tag == f"{_W}p":
@@ -351,12 +298,26 @@ class _Document:
         if text:
             marker = self._numbering.marker(number, level) if number else ""
             marked = f"{marker} {text}" if marker else text
+            if names_figure(text) or self._is_caption(paragraph):
+                self._writer.captions.add(len(self._writer.blocks))
             if rank is not None and len(text) <= _LONGEST_HEADING:
                 self._writer.add("heading", marked.replace("\n", " "), rank)
             else:
                 self._writer.add("list" if number else "paragraph", marked)
+        self._draw(paragraph)
         for box in _boxes(paragraph):
             self._blocks(box)
+
+    def _draw(self, element: etree._Element) -> None:
+        """Remember where the pictures of a paragraph or table stand; those of its text boxes come with their text."""
+        if not self._pictures:
+            return  # most documents: no need to look at every element again
+        place, trail = len(self._writer.blocks), self._writer.trail
+        self._drawings.extend((drawing, place, trail) for drawing in drawings(element, _NOT_SHOWN))
+
+    def _is_caption(self, paragraph: etree._Element) -> bool:
+        style = self._styles.get(_value(paragraph.find(f"{_W}pPr/{_W}pStyle")) or "")
+        return style is not None and style.name == "caption"
 
     def _properties(self, paragraph: etree._Element) -> tuple[int | None, str | None, int]:
         """A paragraph's heading rank, list and list level: its own, or its style's, or that of the style below."""
@@ -397,6 +358,7 @@ class _Document:
             heads = 1
         header = len("\n".join(lines[:heads])) if 0 < heads < len(lines) else 0
         self._writer.add("table", "\n".join(lines), header=header)
+        self._draw(table)
         for box in _boxes(table):
             self._blocks(box)
 
@@ -455,7 +417,7 @@ def _strings(element: etree._Element) -> Iterator[str]:
         elif tag == f"{_W}sym":
             code = _integer_hexadecimal(child.get(f"{_W}char"))
             yield chr(code) if code else ""
-        elif isinstance(tag, str) and tag not in _SKIPPED and tag != f"{_W}txbxContent":
+        elif isinstance(tag, str) and tag not in _SKIPPED and tag != _BOX:
             yield from _strings(child)
 
 
@@ -469,7 +431,7 @@ def _integer_hexadecimal(text: str | None) -> int:
 def _boxes(element: etree._Element) -> Iterator[etree._Element]:
     """The contents of text boxes in an element, outermost ones, without second copies."""
     for child in element:
-        if child.tag == f"{_W}txbxContent":
+        if child.tag == _BOX:
             yield child
         elif isinstance(child.tag, str) and child.tag not in _SKIPPED:
             yield from _boxes(child)

@@ -7,7 +7,7 @@ anything at all on damaged files, therefore `except Exception` around each, and 
 import ctypes
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from rag.domain import Block, Page
 from rag.errors import UnreadableDocument
 from rag.parsing import clean, structure
 from rag.parsing.budget import Budget
-from rag.parsing.ending import Ending
+from rag.parsing.ending import Ending, NoText
 from rag.parsing.layout import Draft, Line, Words, compose
 
 PROTECTED = "This PDF needs a password. Remove the password and upload it again."
@@ -28,7 +28,7 @@ ENCRYPTED = "This PDF is encrypted in a way that cannot be opened here. Remove t
 DAMAGED = "This PDF is damaged and cannot be read. Printing it to a new PDF often helps."
 NO_TEXT = (
     "This PDF has no text that can be read: its pages are pictures (a scan) or blank. "
-    "Run text recognition (OCR) on it and upload it again."
+    "Run text recognition (OCR) on it and upload it again, or turn on pictures for this collection."
 )
 NO_PAGES = "This PDF has no pages."
 
@@ -51,8 +51,8 @@ _PAGES_NAMED = 12  # page numbers spelled out in a warning
 def read(path: Path, begin: Callable[[int], None], page: Callable[[Page], None]) -> Ending:
     """Read a PDF: `begin` is told the number of pages, `page` is given each page in order.
 
-    Raises UnreadableDocument. A file that pdfium cannot open, or finds no text in, is given to pypdf: then `begin` may
-    be called a second time, and the pages start anew.
+    Raises UnreadableDocument, NoText after the pages. A file that pdfium cannot open, or finds no text in, is given to
+    pypdf: then `begin` may be called a second time, and the pages start anew.
     """
     budget = Budget()
     try:
@@ -65,10 +65,10 @@ def read(path: Path, begin: Callable[[int], None], page: Callable[[Page], None])
 
 
 class _SecondTry(Exception):
-    """pdfium got nothing; `problem` is what to say if pypdf gets nothing either."""
+    """pdfium got nothing; `problem` is what to raise if pypdf gets nothing either."""
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
+    def __init__(self, problem: UnreadableDocument) -> None:
+        super().__init__()
         self.problem = problem
 
 
@@ -80,13 +80,14 @@ def _with_pdfium(path: Path, begin: Callable[[int], None], page: Callable[[Page]
         document = pypdfium2.PdfDocument(path)
         count = len(document)
     except pypdfium2.PdfiumError as error:
-        raise _SecondTry(ENCRYPTED if error.err_code == pdfium.FPDF_ERR_SECURITY else DAMAGED) from error
+        encrypted = error.err_code == pdfium.FPDF_ERR_SECURITY
+        raise _SecondTry(UnreadableDocument(ENCRYPTED if encrypted else DAMAGED)) from error
     except Exception as error:
-        raise _SecondTry(DAMAGED) from error
+        raise _SecondTry(UnreadableDocument(DAMAGED)) from error
     with document:
         budget.pages(count)
         if count == 0:
-            raise _SecondTry(NO_PAGES)
+            raise _SecondTry(UnreadableDocument(NO_PAGES))
         begin(count)
         words = Words()
         pages: list[Page] = []
@@ -110,8 +111,9 @@ def _with_pdfium(path: Path, begin: Callable[[int], None], page: Callable[[Page]
             drafts.append(row)
             page(composed)
         if not any(drafts):
-            raise _SecondTry(DAMAGED if broken else NO_TEXT)
-        return _ending(structure.blocks(pages, drafts, _outline(document)), _warnings(count, empty, broken))
+            raise _SecondTry(_no_text(count, empty, broken))
+        warnings = _broken(broken, count)
+        return _ending(structure.blocks(pages, drafts, _outline(document)), warnings, empty)
 
 
 def _lines(document: pypdfium2.PdfDocument, index: int, budget: Budget) -> tuple[list[Line], float]:
@@ -257,25 +259,35 @@ def _outline(document: pypdfium2.PdfDocument) -> dict[tuple[int, str], int]:
     return found
 
 
-def _ending(blocks: tuple[Block, ...], warnings: tuple[str, ...]) -> Ending:
+def _ending(blocks: tuple[Block, ...], warnings: tuple[str, ...], empty: list[int]) -> Ending:
     """What was read; a file of nothing but page numbers and stray marks has no text."""
+    ending = Ending(blocks, warnings, tuple(empty))
     if not blocks:
-        raise UnreadableDocument(NO_TEXT)
-    return Ending(blocks, warnings)
+        raise NoText(NO_TEXT, ending)
+    return ending
 
 
-def _warnings(count: int, empty: list[int], broken: list[int]) -> tuple[str, ...]:
-    warnings = []
-    if empty:
-        warnings.append(
-            f"{_pages(empty)} of {count} without text (pictures or blank): nothing there can be found or cited."
-        )
-    if broken:
-        warnings.append(f"{_pages(broken)} of {count} could not be read: damaged.")
-    return tuple(warnings)
+def _no_text(count: int, empty: list[int], broken: list[int]) -> NoText:
+    return NoText(DAMAGED if broken else NO_TEXT, Ending((), _broken(broken, count), tuple(empty)))
 
 
-def _pages(numbers: list[int]) -> str:
+def silent(numbers: Sequence[int], count: int, pictures: bool) -> tuple[str, ...]:
+    """The warning that names the pages, of `count`, that have no text; with `pictures`, also none to search."""
+    if not numbers:
+        return ()
+    if pictures:
+        return (f"{_pages(numbers)} of {count} without text or picture: nothing there can be found or cited.",)
+    return (
+        f"{_pages(numbers)} of {count} without text (pictures or blank): nothing there can be found or cited "
+        "unless pictures are turned on for this collection.",
+    )
+
+
+def _broken(numbers: Sequence[int], count: int) -> tuple[str, ...]:
+    return (f"{_pages(numbers)} of {count} could not be read: damaged.",) if numbers else ()
+
+
+def _pages(numbers: Sequence[int]) -> str:
     named = ", ".join(str(number) for number in numbers[:_PAGES_NAMED])
     more = f" and {len(numbers) - _PAGES_NAMED} more" if len(numbers) > _PAGES_NAMED else ""
     return f"{'Page' if len(numbers) == 1 else 'Pages'} {named}{more}"
@@ -285,7 +297,7 @@ def _pages(numbers: list[int]) -> str:
 
 
 def _with_pypdf(
-    path: Path, begin: Callable[[int], None], page: Callable[[Page], None], budget: Budget, problem: str
+    path: Path, begin: Callable[[int], None], page: Callable[[Page], None], budget: Budget, problem: UnreadableDocument
 ) -> Ending:
     # Real quarterly reports hold arrays beyond pypdf's default limit of 100,000 elements.
     limits = pypdf.apply_configuration(
@@ -302,7 +314,7 @@ def _with_pypdf(
         except pypdf.errors.FileNotDecryptedError as error:
             raise UnreadableDocument(PROTECTED) from error
         except Exception as error:
-            raise UnreadableDocument(problem) from error
+            raise problem from error
         budget.pages(count)
         if count == 0:
             raise UnreadableDocument(NO_PAGES)
@@ -323,12 +335,12 @@ def _with_pypdf(
             pages.append(composed)
             drafts.append(row)
         if not any(drafts):
-            raise UnreadableDocument(DAMAGED if broken else NO_TEXT)
+            raise _no_text(count, empty, broken)
         begin(count)
         for each in pages:
             page(each)
         notice = "Read without positions: cited sentences are shown as text, not lit on the page."
-        return _ending(structure.blocks(pages, drafts, {}), (notice, *_warnings(count, empty, broken)))
+        return _ending(structure.blocks(pages, drafts, {}), (notice, *_broken(broken, count)), empty)
 
 
 def _without_positions(text: str, number: int) -> tuple[Page, list[Draft]]:

@@ -1,7 +1,6 @@
 """Pictures of PDF pages with passages lit. Runs in the limited child process only."""
 
 import ctypes
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from PIL import Image, ImageChops, ImageDraw
 
 from rag.domain import Run
 from rag.errors import UnreadableDocument
+from rag.parsing.encode import smallest
 
 _WIDEST = 3000  # pixels
 _MOST_PIXELS = 12_000_000
@@ -45,7 +45,7 @@ def page(path: Path, number: int, runs: Sequence[Run] | None, spans: Sequence[Se
             sheet.close()
     except Exception as error:  # pdfium's Python side fails in many ways on damaged pages
         raise UnreadableDocument("This page cannot be drawn: the file is damaged or protected.") from error
-    return Rendered(*_encode(_lit(picture, boxes)), marked=bool(boxes))
+    return Rendered(*smallest(_lit(picture, boxes), _JPEG_QUALITY), marked=bool(boxes))
 
 
 def source_ranges(runs: Sequence[Run], spans: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
@@ -75,15 +75,16 @@ def _boxes(
         for first, count in ranges:
             for index in range(textpage.count_rects(first, count)):
                 left, bottom, right, top = textpage.get_rect(index)
-                x0, y0 = _pixel(sheet, size, left, top)
-                x1, y1 = _pixel(sheet, size, right, bottom)
+                x0, y0 = pixel(sheet, size, left, top)
+                x1, y1 = pixel(sheet, size, right, bottom)
                 found.append((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
     finally:
         textpage.close()
     return [box for box in found if box[2] > 0 and box[3] > 0 and box[0] < size[0] and box[1] < size[1]]
 
 
-def _pixel(sheet: pypdfium2.PdfPage, size: tuple[int, int], x: float, y: float) -> tuple[int, int]:
+def pixel(sheet: pypdfium2.PdfPage, size: tuple[int, int], x: float, y: float) -> tuple[int, int]:
+    """Where a point of the page (in its own coordinates) falls on a picture of it that is `size` pixels large."""
     column, row = ctypes.c_int(), ctypes.c_int()
     pdfium.FPDF_PageToDevice(sheet.raw, 0, 0, *size, 0, x, y, column, row)
     return column.value, row.value
@@ -99,13 +100,3 @@ def _lit(picture: Image.Image, boxes: Sequence[tuple[float, float, float, float]
     for left, top, right, bottom in boxes:
         draw.rectangle((left - pad, top - pad, right + pad, bottom + pad), fill=_MARKER)
     return ImageChops.multiply(picture, marker)
-
-
-def _encode(picture: Image.Image) -> tuple[bytes, str]:
-    """PNG for type and drawings, JPEG where that is smaller."""
-    png, jpeg = io.BytesIO(), io.BytesIO()
-    picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(png, "PNG")
-    picture.save(jpeg, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    if len(png.getvalue()) <= len(jpeg.getvalue()):
-        return png.getvalue(), "image/png"
-    return jpeg.getvalue(), "image/jpeg"
