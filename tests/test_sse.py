@@ -67,4 +67,18 @@ def test_what_is_held_back_is_counted() -> None:
     """An endless event can be noticed by whoever feeds it."""
     decoder = Decoder()
     decoder.feed(b"data: 12345\n678")
-    assert decoder.held == len("12345") + len("678")
+    assert decoder.held == len(" 12345\n") + len("678")
+
+
+def test_an_endless_event_of_empty_lines_is_noticed() -> None:
+    """Each line takes memory, though it holds no text."""
+    decoder = Decoder()
+    decoder.feed(b"data:\n" * 1000)
+    assert decoder.held >= 1000
+
+
+def test_nothing_is_held_after_an_event() -> None:
+    """The next one is counted from zero."""
+    decoder = Decoder()
+    decoder.feed(b"data: whole\n\n")
+    assert decoder.held == 0

@@ -6,18 +6,16 @@ more, so only texts that are said to be repeated are marked. The system's rules 
 covers all that stands before it, and alone they are shorter than what providers cache at all (512 to 4,096 tokens).
 """
 
-import base64
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from rag.domain import Image, Turn
-from rag.openrouter import usage
+from rag.openrouter import pictures, usage
 
 _WANTS_MARKS = re.compile(r"~?anthropic/|~?qwen/.*(max|plus|flash)")  # of Qwen's, those that Alibaba itself serves
 _MOST_MARKS = 4
 _MARK = {"cache_control": {"type": "ephemeral"}}
-_TOKENS_OF_AN_IMAGE = 1_000
 
 Message = dict[str, Any]
 
@@ -37,7 +35,7 @@ def estimated_tokens(turns: Sequence[Turn], takes_images: bool) -> int:
     """About how many tokens these turns are, for servers that do not say."""
     texts = sum(usage.estimated_tokens(text) for turn in turns for text in (turn.stable, turn.content))
     images = sum(len(turn.images) for turn in turns) if takes_images else 0
-    return round(texts) + images * _TOKENS_OF_AN_IMAGE
+    return round(texts) + images * pictures.TOKENS
 
 
 def _content(turn: Turn, images: Sequence[Image], marked: bool) -> str | list[Message]:
@@ -49,6 +47,5 @@ def _content(turn: Turn, images: Sequence[Image], marked: bool) -> str | list[Me
 
 
 def _picture(image: Image) -> Message:
-    """Data URIs only: a provider is never told to fetch anything."""
-    data = base64.b64encode(image.data).decode("ascii")
-    return {"type": "image_url", "image_url": {"url": f"data:{image.media_type};base64,{data}"}}
+    """A part that shows a picture."""
+    return {"type": "image_url", "image_url": {"url": pictures.data_uri(image)}}

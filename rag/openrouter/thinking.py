@@ -75,10 +75,12 @@ class Thinking:
             text, self._held = self._held, ""
             return [TextDelta(text)]
         text = self._before_closing()
+        if not self._seen:
+            return [TextDelta(text)]
         # Only the prompt can have opened what is closed here. What was passed on cannot be taken back, but the next
         # reply can be read rightly.
-        self.opened = self._seen
-        return [TextDelta(text)]
+        self.opened = True
+        return [TextDelta(f"{text}\n\n")]
 
     def _before_closing(self) -> str:
         """Take what stands before the closing tag, or before what may become one."""
@@ -93,7 +95,8 @@ class Thinking:
 
 def said(content: str) -> str:
     """A whole reply without its thoughts."""
-    # Where a closing tag has no opening one the prompt opened it, unless the tag is part of the JSON asked for.
-    thinking = Thinking(opened=_CLOSING in content and not content.lstrip().startswith(("{", "`")))
+    if content.lstrip().startswith(("{", "`")):
+        return content  # a tag is part of the JSON that was asked for
+    thinking = Thinking(opened=_CLOSING in content)
     pieces = [*thinking.feed(content), *thinking.finish(complete=True)]
     return "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
