@@ -1,0 +1,205 @@
+"""Which models are in use, and how that changes while the server runs."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from openrouter_server import KEY, OpenRouterServer, serving
+from pydantic import SecretStr
+
+from rag.domain import Image, Turn
+from rag.errors import InvalidRequest
+from rag.interfaces import Errand, Illustrated
+from rag.model_choice import ModelChoice
+from rag.openrouter.routing import Routing
+from rag.preferences import Preferences
+from rag.settings import Settings
+from rag.stores import Stores, open_stores
+
+
+@pytest.fixture
+def server() -> Iterator[OpenRouterServer]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[Stores]:
+    opened = open_stores(tmp_path, 1000)
+    yield opened
+    opened.database.close()
+
+
+def settings(server: OpenRouterServer, **more: object) -> Settings:
+    return Settings(
+        _env_file=None,
+        **{
+            "openrouter_base_url": server.url,
+            "openrouter_api_key": SecretStr(KEY),
+            "embedding_model": "maker/embed-1",
+            "rerank_model": "maker/rerank-1",
+            "chat_model": "maker/chat-1",
+            **more,
+        },
+    )
+
+
+@pytest.fixture
+def choice(server: OpenRouterServer, stores: Stores) -> Iterator[ModelChoice]:
+    opened = ModelChoice(settings(server), stores.preferences, stores.catalogue)
+    yield opened
+    opened.close()
+
+
+def said(choice: ModelChoice) -> str:
+    chat = choice.models.chat
+    assert chat is not None
+    return "".join(getattr(event, "text", "") for event in chat.stream([Turn("user", "Hello")], Errand()))
+
+
+def test_the_models_of_the_settings_are_in_use_at_first(choice: ModelChoice) -> None:
+    """Nobody has chosen others."""
+    names = choice.names
+    assert (names.embeddings, names.rerank, names.chat) == (
+        "openrouter:maker/embed-1",
+        "maker/rerank-1",
+        "maker/chat-1",
+    )
+    assert not names.local
+
+
+def test_another_chat_model_is_asked_from_the_next_question_on(choice: ModelChoice, server: OpenRouterServer) -> None:
+    """With its fallbacks, its routing and its limits."""
+    choice.set_preferences(
+        replace(
+            choice.preferences,
+            chat_model="maker/thinking-chat-1",
+            fallback_models=("maker/chat-1",),
+            chat_routing=Routing(data_collection="deny", max_prompt_price=1.5),
+            temperature=None,
+            longest_answer=500,
+            reasoning="low",
+        )
+    )
+    said(choice)
+    body = server.requests[-1].body
+    assert (body["model"], body["models"]) == ("maker/thinking-chat-1", ["maker/chat-1"])
+    assert body["provider"] == {"data_collection": "deny", "max_price": {"prompt": "1.5"}}
+    assert (body["max_completion_tokens"], body["reasoning"]) == (500, {"effort": "low"})
+    assert "temperature" not in body
+
+
+def test_preferences_outlive_the_process(choice: ModelChoice, server: OpenRouterServer, stores: Stores) -> None:
+    """They are in the data folder."""
+    choice.set_preferences(replace(choice.preferences, rerank_model="maker/seeing-rerank-1", dimensions=2))
+    again = ModelChoice(settings(server), stores.preferences, stores.catalogue)
+    assert (again.names.rerank, again.names.embeddings) == ("maker/seeing-rerank-1", "openrouter:maker/embed-1@2")
+    again.close()
+
+
+def test_preferences_that_cannot_be_used_change_nothing(choice: ModelChoice) -> None:
+    """The former ones stay in force."""
+    with pytest.raises(InvalidRequest):
+        choice.set_preferences(Preferences(chat_model="two words"))
+    with pytest.raises(InvalidRequest):
+        choice.set_preferences(Preferences(chat_routing=Routing(only=("azure",), ignore=("azure",))))
+    assert choice.names.chat == "maker/chat-1"
+
+
+def test_an_embedder_that_is_replaced_finishes_what_it_began(choice: ModelChoice) -> None:
+    """Whoever took it keeps it to the end."""
+    former = choice.models.embedder
+    assert former is not None
+    choice.set_preferences(replace(choice.preferences, embedding_model="maker/seeing-embed-1"))
+    assert former.embed(["alpha", "beta"], "document", Errand()).shape == (2, 3)
+
+
+# ------------------------------------------------------------------ keys
+
+
+def test_a_typed_key_is_used_at_once_and_never_written(
+    server: OpenRouterServer, stores: Stores, tmp_path: Path
+) -> None:
+    """It turns local stages into the server's, and is gone with the process."""
+    choice = ModelChoice(settings(server, openrouter_api_key=None), stores.preferences, stores.catalogue)
+    assert (choice.names.local, choice.key_states()["chat"]) == (True, "none")
+    choice.type_key(None, f" {KEY} ")
+    assert (choice.names.local, choice.key_states()["chat"]) == (False, "typed")
+    assert said(choice) == "The fee is 12 euros [1]."
+    choice.type_key(None, "")
+    assert choice.names.local
+    choice.close()
+    stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert KEY.encode() not in stored
+
+
+def test_a_key_goes_to_the_server_it_is_for_alone(server: OpenRouterServer, stores: Stores) -> None:
+    """A stage with an address of its own does not get OpenRouter's key."""
+    with serving() as other:
+        other.key = None
+        choice = ModelChoice(settings(server, chat_base_url=other.url), stores.preferences, stores.catalogue)
+        said(choice)
+        assert "authorization" not in other.requests[-1].headers
+        choice.close()
+
+
+@pytest.mark.parametrize("key", ["two words", "schlüssel", "a\nb"])
+def test_a_key_that_cannot_be_sent_is_refused(choice: ModelChoice, key: str) -> None:
+    """Without being repeated."""
+    with pytest.raises(InvalidRequest) as refused:
+        choice.type_key("chat", key)
+    assert key not in str(refused.value)
+    assert choice.key_states()["chat"] == "environment"
+
+
+def test_an_address_of_its_own_switches_a_stage_on(server: OpenRouterServer, stores: Stores) -> None:
+    """A compatible server needs no key."""
+    server.key = None
+    choice = ModelChoice(
+        settings(server, openrouter_api_key=None, chat_base_url=server.url), stores.preferences, stores.catalogue
+    )
+    assert (choice.settings.chat, choice.settings.embeddings) == ("openrouter", "local")
+    assert said(choice) == "The fee is 12 euros [1]."
+    choice.close()
+
+
+# ------------------------------------------------------------------ what is known about models
+
+
+def test_lists_are_fetched_and_kept(choice: ModelChoice) -> None:
+    """Prices and limits are known from then on, without a network."""
+    assert choice.offered("chat") == ()
+    assert choice.is_stale("chat")
+    choice.refresh("chat")
+    assert not choice.is_stale("chat")
+    assert "maker/chat-1" in {one.id for one in choice.offered("chat")}
+    price = choice.price_of("writing", "maker/chat-1")
+    assert price is not None and price.prompt == 0.0000005
+
+
+def test_what_a_model_sees_is_known_from_the_list(choice: ModelChoice) -> None:
+    """A refreshed list changes what is sent at once."""
+    choice.set_preferences(replace(choice.preferences, embedding_model="maker/seeing-embed-1"))
+    assert not choice.names.embedding_takes_images
+    choice.refresh("embeddings")
+    assert choice.names.embedding_takes_images
+    embedder = choice.models.embedder
+    assert embedder is not None
+    image = Image("image/png", b"\x89PNG\r\n\x1a\n")
+    assert embedder.embed([Illustrated("a bridge", image)], "document", Errand()).shape == (1, 3)
+
+
+def test_models_that_see_are_known_by_name_without_a_list(server: OpenRouterServer, stores: Stores) -> None:
+    """The two of OpenRouter's documents work offline from the first start."""
+    choice = ModelChoice(
+        settings(
+            server,
+            embedding_model="nvidia/llama-nemotron-embed-vl-1b-v2",
+            rerank_model="nvidia/llama-nemotron-rerank-vl-1b-v2",
+        ),
+        stores.preferences,
+        stores.catalogue,
+    )
+    assert (choice.names.embedding_takes_images, choice.names.rerank_takes_images) == (True, True)
+    choice.close()
