@@ -33,6 +33,11 @@ Received = Callable[[Sequence[int], Vectors], None]
 logger = logging.getLogger(__name__)
 
 
+def identity(model: str, dimensions: int | None) -> str:
+    """The name recorded with vectors of a server's model, at this length (None: the model's own)."""
+    return f"openrouter:{model}@{dimensions}" if dimensions else f"openrouter:{model}"
+
+
 class OpenRouterEmbedder:
     """An embedding model behind OpenRouter or a compatible server (an `Embedder`). Threads may share it.
 
@@ -63,7 +68,7 @@ class OpenRouterEmbedder:
     @property
     def model(self) -> str:
         """The identity recorded with every vector: shorter vectors are other vectors."""
-        return f"openrouter:{self._model}" + (f"@{self._dimensions}" if self._dimensions else "")
+        return identity(self._model, self._dimensions)
 
     @property
     def takes_images(self) -> bool:
