@@ -8,7 +8,8 @@ from typing import Any, Self
 from rag.domain import CallOutcome, Spending, Usage
 from rag.errors import Stopped
 from rag.interfaces import Errand
-from rag.openrouter.usage import choice_in, estimated_tokens, label, text_in, usage_in
+from rag.openrouter.deltas import finish_reason_in, reasoning_in, text_in
+from rag.openrouter.usage import estimated_tokens, label, usage_in
 
 
 class Bill:
@@ -67,8 +68,8 @@ class Bill:
         """Take what a reply, or an event of a streamed one, says about itself."""
         self._model = label(payload.get("model")) or self._model
         self._provider = label(payload.get("provider")) or self._provider
-        self._seen_tokens += estimated_tokens(text_in(payload))
-        self.finished = self.finished or bool(choice_in(payload).get("finish_reason"))
+        self._seen_tokens += estimated_tokens(text_in(payload) + reasoning_in(payload))
+        self.finished = self.finished or bool(finish_reason_in(payload))
         if (usage := usage_in(payload)) is not None:
             self._reported = usage if self._reported is None else self._reported + usage
 

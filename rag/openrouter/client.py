@@ -4,6 +4,7 @@ import json
 import logging
 import random
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -18,7 +19,7 @@ from rag.interfaces import Errand
 from rag.openrouter import failures
 from rag.openrouter.billing import Bill
 from rag.openrouter.connections import Flight, Transport
-from rag.openrouter.failures import AccountRateLimited, Meaning, Purpose, Server
+from rag.openrouter.failures import AccountRateLimited, Meaning, Misconfigured, Purpose, Server
 from rag.openrouter.limiter import Limiter
 from rag.openrouter.sse import Decoder
 from rag.stopping import Stop
@@ -193,7 +194,8 @@ class Client:
                 try:
                     return read(payload)
                 except ProviderError as error:
-                    raise failures.identified(error, payload, response.headers) from error
+                    failures.identified(error, payload, response.headers, self._server.key)
+                    raise
             except ProviderError as error:
                 attempts.pause_after(error)
 
@@ -282,7 +284,7 @@ class Client:
             status=response.status_code if response else None,
             silence=self._read_timeout,
         )
-        return failures.identified(error, {}, response.headers) if response else error
+        return failures.identified(error, {}, response.headers, self._server.key) if response else error
 
     def _held(self, purpose: Purpose, seconds: float) -> ProviderError:
         """The server asked to be left alone for longer than the caller can wait."""
@@ -292,6 +294,8 @@ class Client:
         match error:
             case httpx.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 meaning = failures.UNVERIFIED
+            case httpx.ConnectError() if _has_cause(error, ssl.SSLError):
+                meaning = failures.NO_TLS
             case httpx.ConnectError() if _has_cause(error, socket.gaierror):
                 meaning = failures.NO_NAME
             case httpx.ConnectError() | httpx.ConnectTimeout():
@@ -358,7 +362,7 @@ class _Attempts:
         self._made += 1
         pause = max(self._pause * random.uniform(0.5, 1.0), error.retry_after or 0.0)  # noqa: S311 - no secret
         if isinstance(error, RateLimited) or error.retry_after:
-            model = "" if isinstance(error, AccountRateLimited) else self._call.purpose.model
+            model = None if isinstance(error, AccountRateLimited) else self._call.purpose.model
             self._limiter.hold(model, min(pause, _LONGEST_HOLD))
         if self._made >= _attempts_at(error) or self._end is None or time.monotonic() + pause > self._end:
             raise error
@@ -371,6 +375,8 @@ class _Attempts:
 def _attempts_at(error: ProviderError) -> float:
     """How often a call that fails like this is made at most."""
     match error:
+        case Misconfigured():
+            return 1
         case BadReply(status=200) | ProviderDown(status=500):
             return _FEW_ATTEMPTS
         case RateLimited():

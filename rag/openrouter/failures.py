@@ -8,7 +8,7 @@ shortened, cleaned, never repeats the key and stands in the failure's details, n
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -70,6 +70,10 @@ _STATUS_OF_TYPE = {
 
 class AccountRateLimited(RateLimited):
     """The server's own limit for the account is reached, which holds for all of its models."""
+
+
+class Misconfigured(ProviderDown):
+    """No connection can be made as things are set up; time alone does not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,12 +245,18 @@ UNREACHABLE = Meaning(
     ProviderDown, "server", "{host} cannot be reached: check the network connection and OPENROUTER_BASE_URL."
 )
 UNVERIFIED = Meaning(
-    ProviderDown,
+    Misconfigured,
     "server",
     "The certificate of {host} cannot be verified: check OPENROUTER_BASE_URL and this machine's certificates.",
 )
+NO_TLS = Meaning(
+    Misconfigured,
+    "server",
+    "No encrypted connection to {host} could be made: check whether OPENROUTER_BASE_URL should begin with http:// or "
+    "https://.",
+)
 PROXY = Meaning(
-    ProviderDown, "server", "The proxy on the way to {host} refused: check the proxy settings of this machine."
+    Misconfigured, "server", "The proxy on the way to {host} refused: check the proxy settings of this machine."
 )
 SILENT = Meaning(
     ProviderDown,
@@ -422,10 +432,10 @@ def failure(
         server,
         status=status,
         wait=_wait(headers, limits, error),
-        provider=label(metadata.get("provider_name")) or label(_mapping(payload).get("provider")),
         said=_words(error, metadata),
     )
-    return identified(raised, _mapping(payload), headers)
+    provider = metadata.get("provider_name") or _mapping(payload).get("provider")
+    return identified(raised, {**_mapping(payload), "provider": provider}, headers, server.key)
 
 
 def explained(
@@ -436,7 +446,6 @@ def explained(
     status: int | None = None,
     wait: float | None = None,
     silence: float = 0.0,
-    provider: str = "",
     said: str = "",
 ) -> ProviderError:
     """The error that tells a meaning to the person; `wait` are the seconds the server asks for, if it does."""
@@ -449,20 +458,19 @@ def explained(
         when=_when(wait),
         silence=silence,
     )
-    details = Failure(status, provider, "", _cleaned(said, server), meaning.remedy)
+    details = Failure(status, "", "", _shortened(_cleaned(said, server.key)), meaning.remedy)
     return meaning.kind(sentence, retry_after=wait, failure=details)
 
 
-def identified(error: ProviderError, payload: Mapping[str, Any], headers: Mapping[str, str]) -> ProviderError:
+def identified(
+    error: ProviderError, payload: Mapping[str, Any], headers: Mapping[str, str], key: str | None = None
+) -> ProviderError:
     """The same error, with what the reply says about who made it and how the server knows the request."""
-    found = error.failure
     ids = (*map(headers.get, _REQUEST_IDS), payload.get("id"), payload.get("request_id"))
-    error.failure = Failure(
-        found.status,
-        found.provider or label(payload.get("provider")),
-        found.request_id or next(filter(None, map(label, ids)), ""),
-        found.said,
-        found.remedy,
+    error.failure = replace(
+        error.failure,
+        provider=error.failure.provider or _cleaned(label(payload.get("provider")), key),
+        request_id=error.failure.request_id or _cleaned(next(filter(None, map(label, ids)), ""), key),
     )
     return error
 
@@ -474,7 +482,7 @@ def _by_shape(
     metadata = _mapping(error.get("metadata"))
     if status == 401 and not server.key:
         return NO_KEY
-    if meaning := _BY_WORD.get(_mapping(error.get("availability")).get("code") or _kind(error)):
+    if meaning := _BY_WORD.get(_kind(error)):
         return meaning
     if status == 404 and (reported is None or not purpose.model):
         return NO_SERVICE
@@ -512,7 +520,11 @@ def _foreign_error(payload: object) -> Mapping[str, Any]:
 
 def _kind(error: Mapping[str, Any]) -> str:
     """The word an error has for itself, "" without one."""
-    words = (_mapping(error.get("metadata")).get("error_type"), *map(error.get, ("error_type", "code", "type")))
+    words = (
+        _mapping(error.get("availability")).get("code"),
+        _mapping(error.get("metadata")).get("error_type"),
+        *map(error.get, ("error_type", "code", "type")),
+    )
     return next((word for word in words if isinstance(word, str) and not word.isdecimal()), "")
 
 
@@ -540,11 +552,12 @@ def _when(wait: float | None) -> str:
     return f"in {count:.0f} second{'s' if count > 1 else ''}"
 
 
-def _cleaned(message: str, server: Server) -> str:
+def _cleaned(text: str, key: str | None) -> str:
     """What the server said, fit to be shown."""
-    if server.key:
-        message = message.replace(server.key, "[key]")
-    message = _SECRET.sub("[key]", message)
+    text = _SECRET.sub("[key]", text.replace(key, "[key]") if key else text)
     # Not printable: control characters, line ends, and marks that turn the direction of what follows.
-    message = " ".join("".join(c if c.isprintable() else " " for c in message).split())
-    return message if len(message) <= _QUOTED else message[: _QUOTED - 1] + "…"
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _QUOTED else text[: _QUOTED - 1] + "…"

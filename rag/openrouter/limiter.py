@@ -24,7 +24,7 @@ class Limiter:
         self._places = float(most)
         self._taken = 0
         self._halved_at = 0.0
-        self._pauses: dict[str, float] = {}  # when each pause ends; "" is the one for every model
+        self._pauses: dict[str | None, float] = {}  # when each model's pause ends; None stands for every model
 
     @property
     def places(self) -> int:
@@ -34,10 +34,10 @@ class Limiter:
     def pause(self, model: str) -> float:
         """Seconds for which this model must still be left alone; 0 when it may be asked."""
         now = time.monotonic()
-        return max(0.0, *(self._pauses.get(name, now) - now for name in (model, "")))
+        return max(0.0, *(self._pauses.get(name, now) - now for name in (model, None)))
 
-    def hold(self, model: str, seconds: float) -> None:
-        """Leave a model alone for so long, every model when it is ""; a longer pause stays as it is."""
+    def hold(self, model: str | None, seconds: float) -> None:
+        """Leave a model alone for so long, every model when it is None; a longer pause stays as it is."""
         until = time.monotonic() + seconds
         with self._changed:
             self._pauses[model] = max(self._pauses.get(model, 0.0), until)

@@ -72,21 +72,6 @@ def shortened(text: str, tokens: int) -> str:
     return text if len(data) <= most else data[:most].decode("utf-8", "ignore")
 
 
-def choice_in(reply: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The first choice of a chat's reply, or of an event of a streamed one; {} for other replies."""
-    choices = reply.get("choices")  # [] in the event that carries the usage
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    return choice if isinstance(choice, dict) else {}
-
-
-def text_in(reply: Mapping[str, Any]) -> str:
-    """What a chat's reply, or an event of a streamed one, says and thinks; "" for other replies."""
-    choice = choice_in(reply)
-    said = choice.get("delta") or choice.get("message")
-    texts = (said.get("content"), said.get("reasoning")) if isinstance(said, dict) else ()
-    return "".join(text for text in texts if isinstance(text, str))
-
-
 def label(value: object) -> str:
     """A short printable name that a server gives, "" when it is none."""
     return value[:_LONGEST_LABEL] if isinstance(value, str) and value.isprintable() else ""
