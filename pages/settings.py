@@ -1,93 +1,34 @@
-"""What this server was started with. Nothing is changed here, and no key is ever shown."""
+"""What can be set while the server runs, what it was started with, and what it has spent. No key is ever shown."""
 
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import streamlit as st
 
-from pages.parts import progress
-from pages.parts.untrusted import literal
-from pages.parts.words import size
+from pages.parts import answering, failures, keys, model_choice, progress, routing_form, server, usage
 from rag import services
 
-_WHERE = {"openrouter": "model server", "local": "on this machine", "off": "off"}
-
-
-@st.cache_data(ttl=30, show_spinner=False)
-def _folder_size(folder: str) -> int:
-    total = 0
-    for path in Path(folder).rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue  # removed in the meantime
-    return total
-
-
-def _stages() -> None:
-    built = services.get()
-    settings, models = built.settings, built.models
-    rows = (
-        ("Embeddings", settings.embeddings, models.embeddings or "keywords only"),
-        ("Reranking", settings.rerank, models.rerank or "off"),
-        ("Answers", settings.chat, models.chat or "sentences picked from the documents"),
-    )
-    st.subheader("Models", anchor=False)
-    st.markdown(
-        "| Stage | Runs | Model |\n|---|---|---|\n"
-        + "\n".join(f"| {stage} | {_WHERE[where]} | {literal(model)} |" for stage, where, model in rows)
-    )
-    for notice in models.notices:
-        st.caption(f":material/info: {literal(notice)}")
-
-
-def _server() -> None:
-    settings = services.get().settings
-    st.subheader("Model server", anchor=False)
-    has_key = settings.openrouter_api_key is not None
-    st.markdown(f"{literal(settings.openrouter_base_url.host or '')}, {'with a key' if has_key else 'no key set'}")
-    if not has_key:
-        st.caption(
-            "To use language models, put `OPENROUTER_API_KEY=…` into the environment or into a file `.env` beside "
-            "`app.py`, and start again. Any compatible server works with `OPENROUTER_BASE_URL`."
-        )
-
-
-def _thresholds() -> None:
-    bands = services.get().models.bands
-    st.subheader("When an answer is given", anchor=False)
-    if bands is None or bands.not_found is None:
-        st.markdown("Reranking is off: no score decides; the answer itself has to say when nothing was found.")
-        return
-    lines = [f"Below relevance {bands.not_found:.2f} the answer is “Not in your documents”."]
-    if bands.confident is not None:
-        lines.append(f"From there up to {bands.confident:.2f} it is marked as a weak match.")
-    if not bands.fitted:
-        lines.append("These limits are general, not fitted to this reranker.")
-    st.markdown(" ".join(lines))
-
-
-def _data() -> None:
-    built = services.get()
-    collections = built.library.collections()
-    documents = [document for one in collections for document in built.library.documents(one.id)]
-    passages = sum(document.current.chunks for document in documents if document.current is not None)
-    st.subheader("Data", anchor=False)
-    folder = built.settings.data_dir
-    with st.container(horizontal=True):
-        st.metric("Collections", len(collections))
-        st.metric("Documents", f"{len(documents):,}")
-        st.metric("Passages", f"{passages:,}")
-        st.metric("On disk", size(_folder_size(str(folder))))
-    st.caption(f"In the folder {literal(str(folder))}. Files of up to {built.settings.max_upload_mb:,} MB.")
+_PARTS: Mapping[str, Callable[[], None]] = {
+    "Models": model_choice.draw,
+    "Keys": keys.draw,
+    "Answers": answering.draw,
+    "Routing": routing_form.draw,
+    "Usage": usage.draw,
+    "Server": server.draw,
+}
+_NEED_A_SERVER = {"Answers", "Routing"}
 
 
 def draw() -> None:
     st.title("Settings", anchor=False)
     progress.line()
-    _stages()
-    _server()
-    _thresholds()
-    _data()
+    is_local = services.get().models.local
+    parts = [part for part in failures.SETTINGS_TABS if not (is_local and part in _NEED_A_SERVER)]
+    if st.session_state.get("settings_tab") not in parts:
+        st.session_state["settings_tab"] = parts[0]
+    part = st.segmented_control(
+        "Part of the settings", parts, key="settings_tab", required=True, label_visibility="collapsed"
+    )
+    _PARTS[part]()
 
 
 draw()

@@ -127,6 +127,11 @@ def test_pictures_are_read_from_the_older_member_too() -> None:
     assert not only("chat", id="a/b", architecture={"modality": "text->text+image"}).takes_images
 
 
+def test_names_are_one_line_without_marks_that_mislead() -> None:
+    """A mark that turns the direction of text could make one name look like another."""
+    assert only("chat", id="a/b", name="Good\u202eevil\n\x00 one").name == "Good evil one"
+
+
 def test_an_alias_names_what_it_stands_for() -> None:
     """A "~…-latest" row says which model answers now."""
     alias = only("chat", id="~openai/gpt-mini-latest", alias_target={"slug": "openai/gpt-5-mini", "name": "GPT-5 Mini"})

@@ -169,8 +169,11 @@ def _strings(value: object) -> list[str]:
 
 
 def _words(value: object) -> str:
-    """A line of text; "" where there is none."""
-    return " ".join(value.split())[:_LONGEST] if isinstance(value, str) else ""
+    """A line of text without control characters and marks that turn its direction; "" where there is none."""
+    if not isinstance(value, str):
+        return ""
+    printable = "".join(sign if sign.isprintable() else " " for sign in value[: 4 * _LONGEST])
+    return " ".join(printable.split())[:_LONGEST]
 
 
 def _number(value: object) -> float | None:

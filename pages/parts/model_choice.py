@@ -1,0 +1,250 @@
+"""Which model does what: where it runs, what else there is, what that costs, and changing it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+import streamlit as st
+
+from pages.parts import embedding_change, failures, keys, prices, stages
+from pages.parts.untrusted import literal
+from pages.parts.words import count, day
+from rag import services
+from rag.domain import ModelInfo
+from rag.errors import ProviderError
+from rag.preferences import MOST_FALLBACKS
+from rag.settings import Stage
+
+_ARRIVES_EVERY = 2.0
+_PREFERENCE: Mapping[Stage, str] = {"chat": "chat_model", "embeddings": "embedding_model", "rerank": "rerank_model"}
+_WORK: Mapping[Stage, str] = {
+    "chat": "Writes the answer from the passages that were found.",
+    "embeddings": "Turns passages and questions into vectors, so that meaning is found and not words alone.",
+    "rerank": "Reads each candidate beside the question, and decides what is relevant.",
+}
+_LOCAL: Mapping[Stage, str] = {
+    "chat": "Sentences picked from your documents",
+    "embeddings": "Words and their meaning, in a small model",
+    "rerank": "A small model for relevance",
+}
+
+
+# ---------------------------------------------------------------- changing
+
+
+@failures.acting
+def _choose(stage: Stage) -> None:
+    _change(stage, (st.session_state[f"model-{stage}"] or "").strip() or None)
+
+
+@failures.acting
+def _reset(stage: Stage) -> None:
+    _change(stage, None)
+
+
+def _change(stage: Stage, model: str | None) -> None:
+    """Use another model from now on, or None for the one the server was started with."""
+    choice = services.get().choice
+    if stage == "embeddings":
+        embedding_change.begin(model, None)  # what another model allows is not known
+    else:
+        choice.set_preferences(replace(choice.preferences, **{_PREFERENCE[stage]: model}))
+
+
+@failures.acting
+def _choose_fallbacks() -> None:
+    choice = services.get().choice
+    wanted = tuple(name.strip() for name in st.session_state["fallbacks"])
+    choice.set_preferences(replace(choice.preferences, fallback_models=wanted))
+
+
+# ---------------------------------------------------------------- lists
+
+
+@st.cache_data(ttl=600, max_entries=200, show_spinner=False)
+def _providers(host: str, model: str, _stage: Stage) -> list[tuple[str, str, str, str]]:
+    return [
+        (one.name, one.slug, prices.of(one.price), prices.tokens(one.context) if one.context else "")
+        for one in services.get().choice.providers(_stage, model)
+    ]
+
+
+def provider_rows(stage: Stage, model: str) -> list[tuple[str, str, str, str]]:
+    """Name, short name, price and longest input of each provider of a model. Asks the server; raises ProviderError."""
+    info = services.get().choice.info(stage, model)
+    with st.spinner("Asking the server"):
+        return _providers(services.get().choice.client(stage).host, (info and info.alias_of) or model, stage)
+
+
+def _shown_providers(stage: Stage, model: str) -> None:
+    try:
+        rows = provider_rows(stage, model)
+    except ProviderError as error:
+        failures.show(str(error), error.failure)
+        return
+    if not rows:
+        st.caption("The server does not tell who runs this model.")
+        return
+    table = "\n".join(
+        f"| {literal(name)} | {literal(slug)} | {literal(price) or 'not known'} | {literal(context) or '–'} |"
+        for name, slug, price, context in rows
+    )
+    st.markdown(f"| Provider | Short name | Price | Longest input |\n|---|---|---|---|\n{table}")
+
+
+def _toggle(name: str, value: str) -> None:
+    st.session_state[name] = "" if st.session_state.get(name) == value else value
+
+
+def _fetched_at(stage: Stage) -> datetime | None:
+    built = services.get()
+    return built.catalogue.fetched_at(built.settings.server(stage)[0], stage)
+
+
+def _fetched(stage: Stage) -> str:
+    built, moment = services.get(), _fetched_at(stage)
+    if moment is None:
+        return "The list of models has not been loaded yet. Any name can be typed."
+    offered = len(built.choice.offered(stage))
+    if offered == 0:
+        return "This server has no list of models. Any name can be typed."
+    return f"{count(offered, 'model')} listed on {day(moment)}, {moment:%H:%M} UTC. Any other name can be typed."
+
+
+@failures.drawing
+def _arriving(stage: Stage) -> None:
+    """Nothing to see; the list is being fetched in the background, and the page is drawn anew when it is there."""
+    if _fetched_at(stage) is not None:
+        st.rerun()
+
+
+def _actions(stage: Stage, model: str) -> None:
+    choice = services.get().choice
+    problem: ProviderError | None = None
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        shows = st.session_state.get(f"providers-of-{stage}") == model
+        st.button(
+            "Hide providers" if shows else "Providers",
+            key=f"providers-{stage}",
+            icon=":material/lan:",
+            type="tertiary",
+            on_click=_toggle,
+            args=(f"providers-of-{stage}", model),
+        )
+        if st.button("Refresh the list", key=f"refresh-{stage}", icon=":material/refresh:", type="tertiary"):
+            try:
+                with st.spinner("Asking the server"):
+                    choice.refresh(stage)
+                st.rerun()
+            except ProviderError as error:
+                problem = error
+        if getattr(choice.preferences, _PREFERENCE[stage]) is not None:
+            st.button(
+                "Back to what the server was started with",
+                key=f"reset-{stage}",
+                icon=":material/undo:",
+                type="tertiary",
+                on_click=_reset,
+                args=(stage,),
+            )
+    if problem is not None:
+        failures.show(str(problem), problem.failure)
+        st.caption("The names in use go on working, and any other can be typed.")
+    if shows:
+        _shown_providers(stage, model)
+
+
+# ---------------------------------------------------------------- one stage
+
+
+def _labels(stage: Stage, *names: str) -> dict[str, str]:
+    """What each model is called in a list to choose from: these names first, then all on offer."""
+    offered = {model.id: _label(model) for model in services.get().choice.offered(stage)}
+    return {name: offered.get(name, name) for name in names} | offered
+
+
+def _label(model: ModelInfo) -> str:
+    named = model.id if model.name == model.id else f"{model.name} ({model.id})"
+    return " · ".join(part for part in (named, prices.facts(model)) if part)
+
+
+def _what_is_known(stage: Stage, model: str) -> str:
+    """Markdown: price, length and pictures of the model in use."""
+    info = services.get().choice.info(stage, model)
+    if info is None:
+        return "Not in the server's list: its price and the longest text it takes are not known."
+    said = literal(prices.facts(info))
+    if not prices.of(info.price):
+        said = f"Price not known · {said}" if said else "Price not known"
+    return f"{said} · stands for {literal(info.alias_of)} now" if info.alias_of else said
+
+
+def _served(stage: Stage) -> None:
+    choice = services.get().choice
+    model = choice.model_of(stage)
+    labels = _labels(stage, model)
+    key = f"model-{stage}"
+    st.session_state[key] = model  # the widget's own memory may be of one that was not taken
+    st.selectbox(
+        f"Model for {stages.NAMES[stage].lower()}",
+        list(labels),
+        format_func=lambda name: labels.get(name, name),
+        key=key,
+        accept_new_options=True,
+        on_change=_choose,
+        args=(stage,),
+        label_visibility="collapsed",
+    )
+    st.caption(_what_is_known(stage, model))
+    if stage == "embeddings":
+        embedding_change.standing()
+    if stage == "chat":
+        _fallbacks()
+    st.caption(_fetched(stage))
+    if _fetched_at(stage) is None:
+        st.fragment(_arriving, run_every=_ARRIVES_EVERY)(stage)
+    _actions(stage, model)
+
+
+def _fallbacks() -> None:
+    taken = services.get().preferences.fallback_models
+    labels = _labels("chat", *taken)
+    st.session_state["fallbacks"] = list(taken)
+    st.multiselect(
+        "If it cannot answer, ask these",
+        list(labels),
+        format_func=lambda name: labels.get(name, name),
+        key="fallbacks",
+        max_selections=MOST_FALLBACKS,
+        accept_new_options=True,
+        placeholder="Nobody: the failure is shown",
+        help="In this order, when the first is down, overloaded or refuses. The one that answers is the one that is "
+        "paid, and is named under the answer. Only OpenRouter does this.",
+        on_change=_choose_fallbacks,
+    )
+
+
+def _stage(stage: Stage) -> None:
+    with st.container(border=True, key=f"stage-{stage}", gap="small"):
+        with st.container(gap=None):
+            st.markdown(f"**{stages.NAMES[stage]}** :gray-badge[{literal(stages.where(stage))}]")
+            st.caption(_WORK[stage])
+        if stages.is_served(stage):
+            _served(stage)
+        elif stages.where(stage) == "off":
+            st.markdown("No reranking: passages stay in the order in which they were found.")
+        else:
+            st.markdown(_LOCAL[stage])
+
+
+def draw() -> None:
+    models = services.get().models
+    if models.local:
+        keys.invitation()
+    else:
+        st.caption("Changes act at once, for everybody on this server.")
+    for notice in models.notices:
+        st.caption(f":material/info: {literal(notice)}")
+    for stage in stages.STAGES:
+        _stage(stage)
+    embedding_change.dialog()
