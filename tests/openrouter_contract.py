@@ -19,7 +19,7 @@ MOST_FALLBACKS = 3
 LONGEST_SESSION = 256
 
 _DATA_URI = re.compile(r"data:image/(?:png|jpeg|webp|gif);base64,(.+)", re.DOTALL)
-_PRICE = re.compile(r"\d+(\.\d+)?([eE]-?\d+)?")
+_PRICE = re.compile(r"\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
 class Refused(Exception):

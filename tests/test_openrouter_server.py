@@ -194,6 +194,7 @@ BAD_PROVIDERS = [
     {"max_price": {"tokens": "1"}},
     {"preferred_min_throughput": "20"},
     {"preferred_min_throughput": {"p95": 20}},
+    {"preferred_min_throughput": -1},
     {"preferred_max_latency": -1},
     {"preferred_max_latency": {"p99": -1}},
 ]
