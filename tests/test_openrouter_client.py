@@ -1,7 +1,5 @@
-"""rag.openrouter.client, connections and failures: over real sockets, against the strict server."""
+"""rag.openrouter.client, billing and usage: over real sockets, against the strict server."""
 
-import email.utils
-import gzip
 import logging
 import threading
 import time
@@ -11,34 +9,40 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from rag.errors import (
-    BadKey,
-    BadReply,
-    InputRejected,
-    ModelUnavailable,
-    OutOfCredit,
-    ProviderDown,
-    ProviderError,
-    RateLimited,
-    Stopped,
-)
-from rag.openrouter.client import Call, Client
-from rag.openrouter.failures import Purpose, retry_after
+from rag.domain import Spending, Usage
+from rag.errors import BadKey, BadReply, ProviderDown, ProviderError, RateLimited, Stopped
+from rag.interfaces import Errand
+from rag.openrouter.client import DONE, Attribution, Call, Client
+from rag.openrouter.failures import Purpose
 from rag.stopping import Stop
+from tests.openrouter_faults import FAULTS, error_chunk
 from tests.openrouter_server import (
+    COMMENT,
     KEY,
+    MODEL,
     OpenRouterServer,
     Reply,
     breaks_off,
+    chunk,
+    event,
     fails,
     resets,
     sends,
     serving,
     stalls,
+    streams,
+    usage_chunk,
 )
 
 PURPOSE = Purpose("embedding", "maker/model-1", "FOOTNOTE_EMBEDDING_MODEL")
 CALL = Call("/embeddings", {"model": "maker/model-1", "input": ["text"]}, PURPOSE, patience=20.0)
+CHAT = Call(
+    "/chat/completions",
+    {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "stream": True},
+    Purpose("chat", MODEL, "FOOTNOTE_CHAT_MODEL"),
+    patience=20.0,
+    prompt_tokens=50,
+)
 
 
 @pytest.fixture
@@ -51,7 +55,7 @@ def host() -> Iterator[OpenRouterServer]:
 def connect(host: OpenRouterServer) -> Iterator[Callable[..., Client]]:
     clients = []
 
-    def connected(key: str | None = KEY, url: str | None = None, **options: float) -> Client:
+    def connected(key: str | None = KEY, url: str | None = None, **options: Any) -> Client:
         client = Client(url or host.url, SecretStr(key) if key else None, **{"backoff": 0.0001, **options})
         clients.append(client)
         return client
@@ -62,7 +66,7 @@ def connect(host: OpenRouterServer) -> Iterator[Callable[..., Client]]:
 
 
 def post(client: Client, call: Call = CALL, stop: Stop | None = None) -> Mapping[str, Any]:
-    return client.post(call, stop or Stop(), dict)
+    return client.post(call, Errand(stop or Stop()), dict)
 
 
 def failing(host: OpenRouterServer, client: Client, reply: Reply) -> ProviderError:
@@ -81,11 +85,16 @@ def test_a_call_is_answered(host: OpenRouterServer, connect: Callable[..., Clien
 
 
 def test_the_key_is_sent_as_a_bearer_token(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
-    """And nothing attributes calls to other servers than openrouter.ai."""
+    """To the server it was given for."""
     post(connect())
-    headers = host.requests[0].headers
-    assert headers["authorization"] == f"Bearer {KEY}"
-    assert "http-referer" not in headers and "x-openrouter-title" not in headers
+    assert host.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_a_key_that_cannot_be_sent_is_refused_at_once(host: OpenRouterServer) -> None:
+    """And is not quoted."""
+    with pytest.raises(BadKey) as caught:
+        Client(host.url, SecretStr("sk-with\nline"))
+    assert "sk-with" not in str(caught.value)
 
 
 def test_without_a_key_none_is_sent(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
@@ -95,15 +104,58 @@ def test_without_a_key_none_is_sent(host: OpenRouterServer, connect: Callable[..
     assert "authorization" not in host.requests[0].headers
 
 
-def test_attribution_goes_to_openrouter(host: OpenRouterServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """openrouter.ai learns which application asks, also through a proxy of this machine."""
+def test_attribution_is_sent_as_configured(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """The address and the title of this installation, to whatever server."""
+    post(connect(attribution=Attribution("https://footnote.example/", "Our papers")))
+    headers = host.requests[0].headers
+    assert (headers["http-referer"], headers["x-openrouter-title"]) == ("https://footnote.example/", "Our papers")
+
+
+def test_an_address_that_was_not_configured_is_not_told(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """Other servers learn no more than the name of the application."""
+    post(connect())
+    headers = host.requests[0].headers
+    assert "http-referer" not in headers and headers["x-openrouter-title"] == "Footnote"
+
+
+def test_openrouter_always_learns_an_address(host: OpenRouterServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one it attributes nothing; also through a proxy of this machine."""
     host.always = sends({"fine": True})
     monkeypatch.setenv("http_proxy", host.url.removesuffix("/api/v1"))
     client = Client("http://openrouter.ai/api/v1", None)
     assert post(client) == {"fine": True}
     client.close()
     assert host.requests[0].path == "http://openrouter.ai/api/v1/embeddings"
-    assert host.requests[0].headers["x-openrouter-title"] == "Footnote"
+    headers = host.requests[0].headers
+    assert (headers["http-referer"], headers["x-openrouter-title"]) == ("http://localhost:8501", "Footnote")
+
+
+def test_calls_of_one_session_say_so(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """In a header, which every endpoint reads; never longer than the contract allows, and not at all without one."""
+    client = connect()
+    for session in ("conversation-1", "s" * 300, ""):
+        client.post(CALL, Errand(session=session), dict)
+        client.get("/key", {}, PURPOSE, Errand(session=session), dict)
+    told = [request.headers.get("x-session-id") for request in host.requests]
+    assert told == ["conversation-1", "conversation-1", "s" * 256, "s" * 256, None, None]
+
+
+def test_a_get_asks_with_its_query(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """No body, the key as everywhere."""
+    purpose = Purpose("model list", "", "FOOTNOTE_CHAT_MODEL")
+    query = {"output_modalities": "rerank", "offset": "0"}
+    assert connect().get("/models", query, purpose, Errand(), lambda reply: len(reply["data"])) > 0
+    request = host.requests[0]
+    assert (request.method, request.path, request.query, request.body) == ("GET", "/api/v1/models", query, None)
+
+
+def test_a_get_fails_and_is_tried_again_like_all_else(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """A passing fault is not noticed; a lasting one has its sentence."""
+    host.replies.extend([fails(502), resets])
+    assert connect().get("/key", {}, PURPOSE, Errand(), dict)["data"]
+    host.always = fails(402)
+    with pytest.raises(ProviderError, match="no credit left"):
+        connect().get("/key", {}, PURPOSE, Errand(), dict)
 
 
 def test_a_base_url_may_end_with_a_slash(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
@@ -128,183 +180,6 @@ def test_a_connection_is_used_again(host: OpenRouterServer, connect: Callable[..
     assert len(ports) == 1
 
 
-# ---------------------------------------------------------------- failures as sentences
-
-MODEL_SENTENCE = (
-    "The embedding model maker/model-1 cannot be used at {host} ({status}). Check FOOTNOTE_EMBEDDING_MODEL."
-)
-STATUSES: list[tuple[int, type[ProviderError], str, int]] = [
-    (400, InputRejected, "{host} refused the embedding request for maker/model-1 (400).", 1),
-    (401, BadKey, "The key was refused by {host} (401). Check OPENROUTER_API_KEY.", 1),
-    (402, OutOfCredit, "No credit left at {host} (402). Add credit or raise the key's limit.", 1),
-    (403, BadKey, "The key may not be used for this at {host} (403). Check its permissions and limits.", 1),
-    (404, ModelUnavailable, MODEL_SENTENCE, 1),
-    (408, ProviderDown, "{host} could not complete the embedding request (408). Try again in a minute.", 8),
-    (413, InputRejected, "The embedding request was too large for {host} (413).", 1),
-    (422, InputRejected, "{host} refused the embedding request for maker/model-1 (422).", 1),
-    (429, RateLimited, "{host} takes no more embedding requests for now (429). Wait a moment and try again.", 8),
-    (500, ProviderDown, "{host} could not complete the embedding request (500). Try again in a minute.", 3),
-    (502, ProviderDown, "{host} could not complete the embedding request (502). Try again in a minute.", 8),
-    (503, ProviderDown, "{host} could not complete the embedding request (503). Try again in a minute.", 8),
-    (504, ProviderDown, "{host} could not complete the embedding request (504). Try again in a minute.", 8),
-    (524, ProviderDown, "{host} could not complete the embedding request (524). Try again in a minute.", 8),
-    (529, ProviderDown, "{host} could not complete the embedding request (529). Try again in a minute.", 8),
-]
-
-
-@pytest.mark.parametrize(("status", "kind", "sentence", "attempts"), STATUSES)
-def test_every_status_has_its_sentence_and_its_retries(
-    host: OpenRouterServer,
-    connect: Callable[..., Client],
-    status: int,
-    kind: type[ProviderError],
-    sentence: str,
-    attempts: int,
-) -> None:
-    """What went wrong, what to do; and tried again only where that can help."""
-    client = connect()
-    error = failing(host, client, fails(status))
-    assert (type(error), str(error)) == (kind, sentence.format(host=client.host, status=status))
-    assert error.status == status
-    assert len(host.requests) == attempts
-
-
-@pytest.mark.parametrize(("status", "kind", "sentence", "attempts"), STATUSES)
-def test_an_error_inside_a_200_counts_as_its_status(
-    host: OpenRouterServer,
-    connect: Callable[..., Client],
-    status: int,
-    kind: type[ProviderError],
-    sentence: str,
-    attempts: int,
-) -> None:
-    """A server that has answered 200 already can still fail; the body says how."""
-    client = connect()
-    error = failing(host, client, sends({"error": {"code": status, "message": ""}}))
-    assert (type(error), str(error)) == (kind, sentence.format(host=client.host, status=status))
-    assert len(host.requests) == attempts
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        ({"code": "429", "message": "slow down"}, RateLimited),
-        ({"code": "server_error", "message": "oops"}, ProviderDown),
-        ({"message": "no code", "metadata": {"error_type": "payment_required"}}, OutOfCredit),
-        ({"message": "no code", "http_status": 401}, BadKey),
-        ({"code": "model_not_found", "message": "?"}, ModelUnavailable),
-        ({"message": "nothing else"}, ProviderDown),
-        ({"code": True, "message": ["odd"], "metadata": "odd"}, ProviderDown),
-        ("just words", ProviderDown),
-    ],
-)
-def test_an_error_may_name_itself_in_many_ways(
-    host: OpenRouterServer, connect: Callable[..., Client], error: object, kind: type[ProviderError]
-) -> None:
-    """Codes are numbers, words or missing; what says nothing counts as a failing server."""
-    assert type(failing(host, connect(), sends({"error": error}))) is kind
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        fails(400, "maker/model-1 is not a valid model ID"),
-        fails(400, "?", availability={"code": "wrong_endpoint"}),
-        fails(403, "?", availability={"code": "region_restricted"}),
-        fails(404, "No endpoints found for maker/model-1."),
-        sends({"error": {"message": "gone", "error_type": "model_deprecated"}}, status=404),
-        sends({"error": {"message": "The model `x` does not exist", "code": "model_not_found"}}, status=404),
-    ],
-)
-def test_a_wrong_model_is_named_with_its_setting(
-    host: OpenRouterServer, connect: Callable[..., Client], reply: Reply
-) -> None:
-    """However the server puts it, the person learns which setting to change."""
-    error = failing(host, connect(), reply)
-    assert isinstance(error, ModelUnavailable)
-    assert "maker/model-1" in str(error) and "FOOTNOTE_EMBEDDING_MODEL" in str(error)
-
-
-def test_a_missing_key_is_asked_for(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
-    """401 without a key is another matter than a refused key."""
-    client = connect(key=None)
-    with pytest.raises(BadKey) as caught:
-        post(client)
-    assert str(caught.value).startswith(f"{client.host} asks for a key (401). Set OPENROUTER_API_KEY.")
-
-
-def test_moderated_text_is_not_blamed_on_the_key(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
-    """403 with reasons is about the text."""
-    error = failing(host, connect(), fails(403, "flagged", metadata={"reasons": ["violence"]}))
-    assert isinstance(error, InputRejected)
-
-
-def test_an_unknown_path_points_to_the_base_url(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
-    """404 without an error object means there is no such service here."""
-    error = failing(host, connect(), sends(b"<html>nginx</html>", status=404, content_type="text/html"))
-    assert "OPENROUTER_BASE_URL" in str(error)
-
-
-def test_a_redirect_is_not_followed(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
-    """The key goes to no other address than the one that was set."""
-    elsewhere = host.url + "/elsewhere"
-    error = failing(host, connect(), lambda handler: handler.send(307, b"", Location=elsewhere))
-    assert isinstance(error, BadReply) and "OPENROUTER_BASE_URL" in str(error)
-    assert len(host.requests) == 1
-
-
-@pytest.mark.parametrize("status", [502, 503])
-def test_html_from_a_proxy_is_a_failing_server(
-    host: OpenRouterServer, connect: Callable[..., Client], status: int
-) -> None:
-    """Nothing of the page is shown."""
-    error = failing(host, connect(), sends(b"<html><script>x</script>", status=status, content_type="text/html"))
-    assert isinstance(error, ProviderDown)
-    assert "<" not in str(error)
-
-
-@pytest.mark.parametrize("body", [b"<html>Log in to the WLAN</html>", b'{"data": [', b"", b"[1]", b"[" * 100_000])
-def test_a_200_that_is_no_json_object_is_a_bad_reply(
-    host: OpenRouterServer, connect: Callable[..., Client], body: bytes
-) -> None:
-    """Tried a few times, then said."""
-    error = failing(host, connect(), sends(body))
-    assert isinstance(error, BadReply) and "not JSON" in str(error)
-    assert len(host.requests) == 3
-
-
-def test_a_reply_without_end_is_cut_short(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
-    """Also when it is small until it is unpacked: memory is bounded whatever the server sends."""
-    bomb = gzip.compress(b'"' + bytes(65 * 1024 * 1024), compresslevel=1)
-    error = failing(host, connect(), lambda handler: handler.send(200, bomb, Content_Encoding="gzip"))
-    assert isinstance(error, BadReply) and "far more than was asked for" in str(error)
-
-
-def test_the_servers_words_are_quoted_shortened_and_clean(
-    host: OpenRouterServer, connect: Callable[..., Client]
-) -> None:
-    """Control characters, line ends and direction marks are taken out, at most 200 characters are shown."""
-    error = failing(host, connect(), fails(400, "bad\x1b[31m\nin\u202eput " + "x" * 1000))
-    quoted = str(error).partition("It says: “")[2].removesuffix("”")
-    assert quoted.startswith("bad [31m in put xxx")
-    assert len(quoted) == 200 and quoted.endswith("…")
-
-
-@pytest.mark.parametrize("echo", [KEY, "sk-or-v1-t************6789", "sk-proj-abcdefgh"])
-def test_the_key_is_never_repeated(host: OpenRouterServer, connect: Callable[..., Client], echo: str) -> None:
-    """Not even when the server quotes it, wholly or masked."""
-    error = failing(host, connect(), fails(401, f"Incorrect API key provided: {echo}."))
-    assert echo not in str(error)
-    assert "Incorrect API key provided: [key]" in str(error)
-
-
-def test_a_key_that_cannot_be_sent_is_refused_at_once(host: OpenRouterServer) -> None:
-    """And is not quoted."""
-    with pytest.raises(BadKey) as caught:
-        Client(host.url, SecretStr("sk-with\nline"))
-    assert "sk-with" not in str(caught.value)
-
-
 def test_no_log_line_holds_the_key_or_the_text(
     host: OpenRouterServer, connect: Callable[..., Client], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -314,12 +189,6 @@ def test_no_log_line_holds_the_key_or_the_text(
         post(connect(), Call("/embeddings", {"model": "m", "input": ["confidential"]}, PURPOSE, 20.0))
     assert caplog.records
     assert KEY not in caplog.text and "confidential" not in caplog.text
-
-
-def test_what_the_provider_behind_said_is_quoted_too(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
-    """ "Provider returned error" alone helps nobody."""
-    error = failing(host, connect(), fails(400, "Provider returned error", metadata={"raw": "too many images"}))
-    assert "“Provider returned error: too many images”" in str(error)
 
 
 # ---------------------------------------------------------------- retries
@@ -358,25 +227,6 @@ def test_patience_ends(host: OpenRouterServer, connect: Callable[..., Client]) -
     assert len(host.requests) == 1
 
 
-def test_a_refused_connection_is_said(connect: Callable[..., Client]) -> None:
-    """With what to check."""
-    with serving() as gone:
-        url = gone.url
-    client = connect(url=url)
-    with pytest.raises(ProviderDown) as caught:
-        post(client)
-    assert str(caught.value) == (
-        f"{client.host} cannot be reached. Check the network connection and OPENROUTER_BASE_URL."
-    )
-
-
-def test_a_silent_server_is_given_up(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
-    """After the longest silence allowed."""
-    host.always = stalls
-    with pytest.raises(ProviderDown, match=r"was silent for 0\.1 seconds"):
-        post(connect(read_timeout=0.1), Call("/embeddings", {}, PURPOSE, patience=0.0))
-
-
 def test_what_read_refuses_is_asked_for_again(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
     """A reply of the wrong shape may be a passing fault too."""
     host.replies.append(sends({"data": []}))
@@ -386,30 +236,7 @@ def test_what_read_refuses_is_asked_for_again(host: OpenRouterServer, connect: C
             raise BadReply("empty", status=200)
         return "fine"
 
-    assert connect().post(CALL, Stop(), read) == "fine"
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after": "7"}, 7.0),
-        ({"retry-after": "7", "retry-after-ms": "250"}, 0.25),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
-        ({"retry-after": "-3"}, None),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "soon"}, None),
-        ({}, None),
-    ],
-)
-def test_retry_after_is_read_in_every_form(headers: Mapping[str, str], seconds: float | None) -> None:
-    """Milliseconds, seconds or a date; nonsense is no wish."""
-    assert retry_after(headers) == seconds
-
-
-def test_retry_after_may_be_a_date_to_come() -> None:
-    """It counts from now."""
-    seconds = retry_after({"retry-after": email.utils.formatdate(time.time() + 100, usegmt=True)})
-    assert seconds is not None and 90 < seconds <= 100
+    assert connect().post(CALL, Errand(), read) == "fine"
 
 
 # ---------------------------------------------------------------- stopping
@@ -490,3 +317,262 @@ def test_a_stop_leaves_other_calls_alone(host: OpenRouterServer, connect: Callab
     other.join()
     thread.join()
     assert results == [{"fine": True}]
+
+
+# ---------------------------------------------------------------- streams
+
+
+def read(client: Client, errand: Errand, call: Call = CHAT) -> list[Mapping[str, Any]]:
+    return list(client.events(call, errand))
+
+
+def test_a_stream_ends_with_its_last_event(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """Comments are skipped, the end is told."""
+    events = read(connect(), Errand())
+    assert [event["choices"][0]["delta"]["content"] for event in events[:2]] == ["The fee is ", "12 euros [1]."]
+    assert events[-1] is DONE
+
+
+@pytest.mark.parametrize("fault", [fails(503), resets, FAULTS["html"], FAULTS["error within"], streams(COMMENT)])
+def test_a_stream_that_has_not_begun_is_asked_for_again(
+    host: OpenRouterServer, connect: Callable[..., Client], fault: Reply
+) -> None:
+    """Two faults, then the stream."""
+    host.replies.extend([fault, fault])
+    assert read(connect(), Errand())[-1] is DONE
+    assert len(host.requests) == 3
+
+
+@pytest.mark.parametrize("name", ["cut stream", "error in the stream"])
+def test_a_stream_that_has_begun_is_never_asked_for_again(
+    host: OpenRouterServer, connect: Callable[..., Client], name: str
+) -> None:
+    """What came is passed on first; a cut has no end, an error is raised."""
+    host.always = FAULTS[name]
+    seen = []
+    try:
+        for one in connect().events(CHAT, Errand()):
+            seen.append(one)
+    except ProviderError as error:
+        assert name == "error in the stream" and error.status == 502
+    assert len(seen) == 1 and len(host.requests) == 1
+
+
+def test_closing_a_stream_closes_its_connection(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """Whoever reads no further ends the call, which counts as stopped."""
+    host.always = streams(event(chunk("The fee")), end="stall")
+    bills = Bills()
+    events = connect().events(CHAT, bills.errand())
+    next(events)
+    events.close()
+    assert host.disconnected.wait(5)
+    assert bills.only.outcome == "stopped"
+
+
+def test_a_stop_ends_a_stream_amid_its_silence(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """The connection is closed, and what came is billed."""
+    host.always = streams(event(chunk("The fee")), end="stall")
+    bills, stop = Bills(), Stop()
+    events = connect().events(CHAT, bills.errand(stop))
+    next(events)
+    thread = stop_once(lambda: None, stop)
+    with pytest.raises(Stopped):
+        next(events)
+    thread.join()
+    assert host.disconnected.wait(5)
+    assert (bills.only.outcome, bills.only.usage.estimated) == ("stopped", True)
+
+
+# ---------------------------------------------------------------- bills
+
+
+class Bills:
+    """What was billed."""
+
+    def __init__(self) -> None:
+        self.entries: list[Spending] = []
+
+    def errand(self, stop: Stop | None = None) -> Errand:
+        return Errand(stop or Stop(), bill=self.entries.append)
+
+    @property
+    def only(self) -> Spending:
+        (entry,) = self.entries
+        return entry
+
+
+def billed(host: OpenRouterServer, client: Client, reply: Reply | None, call: Call = CHAT) -> Spending:
+    """The one bill of a chat call, streamed or not, that may fail."""
+    host.always = reply
+    bills = Bills()
+    try:
+        if call.body.get("stream"):
+            read(client, bills.errand(), call)
+        else:
+            client.post(call, bills.errand(), dict)
+    except ProviderError:
+        pass
+    return bills.only
+
+
+def test_a_call_is_billed_as_the_server_reports(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """Who answered, what it took and how long, once."""
+    host.usage = {
+        "prompt_tokens": 120,
+        "completion_tokens": 9,
+        "total_tokens": 129,
+        "cost": 0.00031,
+        "prompt_tokens_details": {"cached_tokens": 100, "cache_write_tokens": 7},
+        "completion_tokens_details": {"reasoning_tokens": 4},
+    }
+    entry = billed(host, connect(), None)
+    assert entry.usage == Usage(120, 9, 0, 0.00031, cached_tokens=100, cache_write_tokens=7, reasoning_tokens=4)
+    assert (entry.model, entry.provider, entry.retries, entry.outcome) == (MODEL, "Inventor", 0, "done")
+    assert entry.seconds > 0
+
+
+def test_whoever_stops_reading_at_the_end_has_a_finished_call(
+    host: OpenRouterServer, connect: Callable[..., Client]
+) -> None:
+    """The last event settles the bill, also when the iterator is closed on it."""
+    bills = Bills()
+    events = connect().events(CHAT, bills.errand())
+    while next(events) is not DONE:
+        assert not bills.entries
+    events.close()
+    assert bills.only.outcome == "done"
+
+
+def test_retries_are_one_bill(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """With the usage of all attempts that reported any: nonsense may cost too."""
+    nonsense = {"data": [], "usage": {"prompt_tokens": 5, "cost": 0.5}}
+    host.replies.extend([fails(429), sends(nonsense)])
+    bills = Bills()
+
+    def strict(reply: Mapping[str, Any]) -> None:
+        if not reply["data"]:
+            raise BadReply("empty", status=200)
+
+    connect().post(CALL, bills.errand(), strict)
+    assert (bills.only.retries, bills.only.outcome) == (2, "done")
+    assert (bills.only.usage.prompt_tokens, bills.only.usage.cost) == (5 + 1, 0.5 + 0.001)
+
+
+@pytest.mark.parametrize("code", [400, 401, 402, 429, 500, 503])
+def test_a_refused_call_costs_nothing(host: OpenRouterServer, connect: Callable[..., Client], code: int) -> None:
+    """It is billed as failed, under the model that was asked."""
+    call = Call(CHAT.path, CHAT.body, CHAT.purpose, patience=0.0, prompt_tokens=50)
+    entry = billed(host, connect(), fails(code), call)
+    assert (entry.model, entry.usage, entry.outcome) == (MODEL, Usage(), "failed")
+
+
+@pytest.mark.parametrize(
+    ("reply", "tokens", "outcome"),
+    [
+        (streams(event(chunk("12345678")), event(chunk("", "stop"))), 2, "done"),
+        (streams(event(chunk("1234")), event(chunk("", reasoning="12345678")), end="cut"), 3, "failed"),
+        (streams(event(chunk("äöüß")), event(error_chunk())), 2, "failed"),
+        (streams(event(error_chunk())), None, "failed"),
+        (stalls, 0, "failed"),
+        (breaks_off(b"{"), 0, "failed"),
+        (sends(b"<html>"), 0, "failed"),
+        (streams(event(chunk("1234")), event(usage_chunk({"prompt_tokens": "?"})), end="cut"), 1, "failed"),
+    ],
+    ids=["no usage", "cut", "error amid", "error at once", "stall", "broken off", "no JSON", "nonsense usage"],
+)
+def test_what_is_not_reported_is_estimated(
+    host: OpenRouterServer, connect: Callable[..., Client], reply: Reply, tokens: int | None, outcome: str
+) -> None:
+    """The prompt as the caller counts it, and a quarter of the bytes of what was said and thought; marked as such.
+
+    Only a call that the server refused without a word of an answer costs nothing.
+    """
+    call = Call(CHAT.path, CHAT.body, CHAT.purpose, patience=0.0, prompt_tokens=50)
+    entry = billed(host, connect(read_timeout=0.2), reply, call)
+    assert entry.outcome == outcome
+    assert entry.usage == (Usage() if tokens is None else Usage(50, tokens, estimated=True))
+
+
+def test_a_whole_reply_without_usage_is_estimated_too(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """From the message it holds."""
+    message = {"role": "assistant", "content": "12345678", "reasoning_content": "1234"}
+    reply = sends({"choices": [{"message": message, "finish_reason": "stop"}]})
+    call = Call(CHAT.path, {**CHAT.body, "stream": False}, CHAT.purpose, patience=0.0, prompt_tokens=50)
+    assert billed(host, connect(), reply, call).usage == Usage(50, 3, estimated=True)
+
+
+def test_a_connection_that_fails_costs_nothing(connect: Callable[..., Client]) -> None:
+    """Nothing was sent."""
+    with serving() as gone:
+        url = gone.url
+    bills = Bills()
+    with pytest.raises(ProviderDown):
+        connect(url=url).post(CALL, bills.errand(), dict)
+    assert (bills.only.usage, bills.only.outcome, bills.only.retries) == (Usage(), "failed", 7)
+
+
+def test_a_call_that_was_stopped_before_it_began_costs_nothing(
+    host: OpenRouterServer, connect: Callable[..., Client]
+) -> None:
+    """It is billed all the same: once per call."""
+    bills, stop = Bills(), Stop()
+    stop.set()
+    with pytest.raises(Stopped):
+        connect().post(CALL, bills.errand(stop), dict)
+    assert bills.only == Spending("maker/model-1", "", Usage(), 0.0, 0, "stopped")
+
+
+def test_a_call_stopped_amid_silence_may_have_cost(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """The server may work on, so the prompt counts."""
+    host.always = stalls
+    bills, stop = Bills(), Stop()
+    thread = stop_once(lambda: host.wait_for_requests(1), stop)
+    with pytest.raises(Stopped):
+        connect().post(CHAT, bills.errand(stop), dict)
+    thread.join()
+    assert (bills.only.usage, bills.only.outcome) == (Usage(50, 0, estimated=True), "stopped")
+
+
+def test_a_get_is_not_billed(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """Lists of models are free."""
+    bills = Bills()
+    connect().get("/key", {}, PURPOSE, bills.errand(), dict)
+    assert not bills.entries
+
+
+@pytest.mark.parametrize(
+    ("usage", "read"),
+    [
+        ({"search_units": 2, "cost": None}, Usage(search_units=2)),
+        ({"total_tokens": 40, "cost": 0.5}, Usage(40, cost=0.5)),
+        ({"total_tokens": 40, "completion_tokens": 10}, Usage(30, 10)),
+        ({"prompt_tokens": 0, "total_tokens": 0}, Usage()),
+        ({"prompt_tokens": 4, "prompt_tokens_details": None, "completion_tokens_details": "x"}, Usage(4)),
+        ({"prompt_tokens": 4, "prompt_tokens_details": {"cached_tokens": -3}}, Usage(4)),
+        ({"cost": 0.5, "is_byok": True, "cost_details": {"upstream_inference_cost": 2.0}}, Usage(cost=2.5)),
+        ({"cost": 0.5, "is_byok": False, "cost_details": {"upstream_inference_cost": 2.0}}, Usage(cost=0.5)),
+        ({"cost": 0.5, "is_byok": True, "cost_details": {"upstream_inference_cost": "x"}}, Usage(cost=0.5)),
+        ({"search_units": "2", "cost": "free"}, None),
+        ({"search_units": -1, "cost": float("nan")}, None),
+        ({"search_units": True, "cost": True}, None),
+        ({}, None),
+        ("free", None),
+        (None, None),
+    ],
+)
+def test_usage_is_read_leniently(
+    host: OpenRouterServer, connect: Callable[..., Client], usage: Any, read: Usage | None
+) -> None:
+    """What a reply says about its cost must not cost the answer; what says nothing is estimated."""
+    host.always = sends({"usage": usage})
+    bills = Bills()
+    connect().post(CHAT, bills.errand(), dict)
+    assert bills.only.usage == (read or Usage(50, estimated=read is None))
+
+
+def test_hostile_names_are_not_kept(host: OpenRouterServer, connect: Callable[..., Client]) -> None:
+    """A name that cannot be shown, or is none, is not taken over."""
+    host.always = sends({"model": "evil\x1b[2J", "provider": ["x"], "usage": {"cost": 1}})
+    bills = Bills()
+    connect().post(CALL, bills.errand(), dict)
+    assert (bills.only.model, bills.only.provider) == ("maker/model-1", "")

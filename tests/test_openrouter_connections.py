@@ -17,14 +17,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
-from rag.errors import ProviderDown, Stopped
+from rag.errors import Stopped
+from rag.interfaces import Errand
 from rag.openrouter.client import Call, Client
 from rag.openrouter.connections import Flight
-from rag.openrouter.failures import Purpose
+from rag.openrouter.failures import Misconfigured, Purpose
 from rag.stopping import Stop
 from tests.openrouter_server import KEY, OpenRouterServer, serving, stalls
 
-CALL = Call("/embeddings", {"model": "m", "input": ["text"]}, Purpose("embedding", "m", "SETTING"), patience=0.0)
+DOCUMENT = Path(__file__).parent.parent / "docs" / "failures.md"
+CALL = Call("/embeddings", {"model": "m", "input": ["text"]}, Purpose("embedding", "m", "SETTING"), patience=20.0)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_an_encrypted_call_is_answered_and_stopped(
     """A silent server is left at once over TLS too, and the connection closed."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     client = Client(host.url, SecretStr(KEY))
-    assert client.post(CALL, Stop(), dict)["object"] == "list"
+    assert client.post(CALL, Errand(), dict)["object"] == "list"
     host.always = stalls
     stop = Stop()
 
@@ -81,19 +83,37 @@ def test_an_encrypted_call_is_answered_and_stopped(
     thread = threading.Thread(target=run)
     thread.start()
     with pytest.raises(Stopped):
-        client.post(CALL, stop, dict)
+        client.post(CALL, Errand(stop), dict)
     thread.join()
     client.close()
     assert host.disconnected.wait(5)
 
 
+def told(when: str, client: Client) -> str:
+    """What docs/failures.md has the person see, with this client's host."""
+    row = next(line for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if f"| {when} |" in line)
+    return row.split(" | ")[2].replace("openrouter.ai", client.host)
+
+
 def test_a_certificate_that_cannot_be_verified_is_said(host: OpenRouterServer) -> None:
-    """The key is not sent."""
+    """The key is not sent, and no patience makes it a better one."""
     client = Client(host.url, SecretStr(KEY))
-    with pytest.raises(ProviderDown, match="certificate of 127"):
-        client.post(CALL, Stop(), dict)
+    with pytest.raises(Misconfigured) as caught:
+        client.post(CALL, Errand(), dict)
     client.close()
+    assert str(caught.value) == told("the certificate is not trusted", client)
     assert not host.requests
+
+
+def test_a_proxy_that_refuses_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent past it."""
+    with serving() as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url.removesuffix("/api/v1"))
+        client = Client("https://openrouter.ai/api/v1", SecretStr(KEY))
+        with pytest.raises(Misconfigured) as caught:
+            client.post(CALL, Errand(), dict)
+        client.close()
+    assert str(caught.value) == told("the proxy refuses", client)
 
 
 class Line(httpcore.NetworkStream):
@@ -111,7 +131,7 @@ def test_a_connection_that_comes_after_the_stop_is_cut() -> None:
     ours, theirs = socket.socketpair()
     theirs.settimeout(5)
     stop = Stop()
-    with ours, theirs, Flight(stop) as flight:
+    with ours, theirs, Flight(stop, lambda: None) as flight:
         stop.set()
         flight.uses(Line(ours))
         assert theirs.recv(1) == b""
@@ -129,7 +149,7 @@ def test_a_late_stop_spares_the_connections_next_user() -> None:
     stop = SlowStop()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        with Flight(stop) as flight:
+        with Flight(stop, lambda: None) as flight:
             flight.uses(Line(ours))
         stop.callback()
         ours.sendall(b"x")
@@ -151,7 +171,7 @@ def test_a_stop_does_not_wait_for_a_handshake() -> None:
         thread = threading.Thread(target=run)
         thread.start()
         with pytest.raises(Stopped):
-            client.post(CALL, stop, dict)
+            client.post(CALL, Errand(stop), dict)
         thread.join()
         accepted[0].close()
         client.close()
