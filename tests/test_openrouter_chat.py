@@ -399,9 +399,11 @@ def test_a_cut_stream_is_incomplete(host: OpenRouterServer, chat: OpenRouterChat
     assert len(host.requests) == 1
 
 
-@pytest.mark.parametrize("reason", ["length", "content_filter", "error"])
+@pytest.mark.parametrize(
+    "reason", ["length", "content_filter", "error", "max_tokens", "abort", "insufficient_system_resource"]
+)
 def test_an_answer_ended_by_a_limit_is_incomplete(host: OpenRouterServer, chat: OpenRouterChat, reason: str) -> None:
-    """`[DONE]` or not."""
+    """The contract's words for it, and those of compatible servers."""
     host.always = streams(event(chunk("The fee is", reason)), event(usage_chunk()), DONE)
     heard = Heard(chat)
     assert heard.text == "The fee is"
@@ -422,6 +424,14 @@ def test_a_reply_that_never_ends_is_cut(host: OpenRouterServer, chat: OpenRouter
     assert len("".join(heard.texts + heard.thoughts)) == 1_000_000
     assert not heard.complete
     assert host.disconnected.wait(5)
+
+
+def test_a_whole_message_beyond_the_bound_is_cut(host: OpenRouterServer, chat: OpenRouterChat) -> None:
+    """However it says it ended."""
+    host.always = sends(completion("x" * 1_500_000))
+    heard = Heard(chat)
+    assert len(heard.text) == 1_000_000
+    assert not heard.complete
 
 
 @pytest.mark.parametrize(
@@ -545,6 +555,7 @@ REFUSALS = [
     fails(400, "'response_format' is not supported with this model"),
     fails(404, "No endpoints found that can handle the requested parameters."),
     fails(422, "json_schema: extra fields not permitted"),
+    fails(503, "No provider meets the routing requirements."),
 ]
 
 

@@ -19,7 +19,7 @@ from rag.preferences import Effort
 
 # Besides the contract's reasons those of DeepSeek, vLLM and others for ending a reply before its end.
 _CUT_SHORT = frozenset({"length", "max_tokens", "content_filter", "error", "abort", "insufficient_system_resource"})
-_FORM_REFUSED = frozenset({400, 404, 422})
+_FORM_REFUSED = frozenset({400, 404, 422, 503})
 _LONGEST_REPLY = 1_000_000  # characters, thoughts included: a server that never ends must not fill the memory
 _ANY_PROVIDER = Routing()
 
@@ -116,8 +116,8 @@ class OpenRouterChat:
         return filled
 
     def _held_to(self, form: Form) -> dict[str, Any]:
-        # Providers that do not list all parameters of the request are passed over, so there is nothing else in it:
-        # models that think often list no temperature.
+        # Providers that do not list every parameter of the request are passed over, so it has no other: models that
+        # think often list no temperature, and many list max_tokens but not max_completion_tokens.
         return {"response_format": response_format(form), **self._provider(require_parameters=True)}
 
     def _filled(self, turns: Sequence[Turn], errand: Errand, body: Mapping[str, Any]) -> Mapping[str, Any]:
