@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.parts import citations, conversations, failures, messages, progress, welcome
+from pages.parts import citations, conversations, failures, messages, progress, usage, welcome
 from pages.parts.untrusted import literal
 from pages.parts.words import count
 from rag import services
@@ -121,9 +121,11 @@ def _begin(collection: Collection, documents: tuple[Document, ...]) -> None:
 
 def _input(collection: Collection, writing: messages.Writing | None) -> None:
     with st.bottom:
-        # Three places that every run draws: what takes another's place would hold the other's content for a moment.
+        # Four places that every run draws: what takes another's place would hold the other's content for a moment.
         with st.empty():
             failures.show_last()
+        with st.empty():
+            _budget()
         with st.container(key="stop", horizontal=True, horizontal_alignment="center"):
             if writing is not None:
                 st.button(
@@ -141,6 +143,12 @@ def _input(collection: Collection, writing: messages.Writing | None) -> None:
                 on_submit=_ask,
                 args=(collection.id,),
             )
+
+
+def _budget() -> None:
+    """One quiet line when the month's budget is nearly spent."""
+    if warning := usage.warning():
+        st.caption(f":material/savings: {literal(warning)}")
 
 
 def draw() -> None:

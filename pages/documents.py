@@ -17,6 +17,7 @@ _ON_A_PAGE = 25
 _RESULTS_SHOWN = 8
 _RESULTS_HEIGHT = 320
 _FIRST_COLLECTION = "Documents"
+_TAKES_IMAGES = "nvidia/llama-nemotron-embed-vl-1b-v2"
 _OUTCOMES = {
     "new": "added",
     "present": "already here",
@@ -46,6 +47,8 @@ def _dialogs(chosen: Collection | None, documents: Sequence[Document]) -> None:
         _rename(chosen)
     elif dialog == "delete" and chosen is not None:
         _delete(chosen)
+    elif dialog == "figures" and chosen is not None:
+        _figures(chosen)
     elif document is not None:
         _remove(document)
 
@@ -157,6 +160,64 @@ def _delete(collection: Collection) -> None:
         st.rerun()
 
 
+# ---------------------------------------------------------------- pictures
+
+
+def _figures_toggle(collection: Collection) -> None:
+    """Whether pictures of this collection are searched; changing it asks first, and shows what holds until then."""
+    hindrance = None if collection.figures else _why_no_figures(collection)
+    st.session_state["search-figures"] = collection.figures
+    with st.container(gap="xxsmall", key="figures"):
+        st.toggle(
+            "Search pictures and scanned pages",
+            key="search-figures",
+            disabled=hindrance is not None,
+            on_change=_open,
+            args=("figures",),
+        )
+        if hindrance is not None:
+            st.caption(hindrance)
+
+
+def _why_no_figures(collection: Collection) -> str | None:
+    """Markdown: why the vectors of this collection cannot hold pictures, and what would help; None when they can."""
+    models = services.get().models
+    if not models.embedding_takes_images:
+        return (
+            "For this, choose an embedding model that takes pictures in Settings → Models, for example "
+            f"{literal(_TAKES_IMAGES)}."
+        )
+    if collection.dimension is not None and collection.embedding_model != models.embeddings:
+        return f"For this, re-index the collection with {literal(models.embeddings)} first."
+    return None
+
+
+@st.dialog("Search pictures and scanned pages?", on_dismiss=_close)
+@failures.drawing
+def _figures(collection: Collection) -> None:
+    built = services.get()
+    documents = built.library.documents(collection.id)
+    again = f"{count(len(documents), 'document')} of **{literal(collection.name)}** will be read again"
+    if collection.figures:
+        st.markdown(f"{again}, and only their text will be found.")
+        label = "Search text only"
+    else:
+        st.markdown(
+            f"{again}. Their pictures and their pages without text are sent to {literal(built.models.embeddings)}, and "
+            "later, with questions that find them, to the other models that take pictures. Text that is indexed "
+            "already is not paid for again."
+        )
+        label = "Search pictures too"
+    if st.button(label, type="primary", key="confirm-figures"):
+        built.library.set_figures(collection.id, not collection.figures)
+        built.indexer.wake()
+        _close()
+        st.rerun()
+
+
+# ---------------------------------------------------------------- embeddings
+
+
 def _embedding_notice(collection: Collection) -> None:
     """The collection's vectors are another model's: what that means, and the way out."""
     built = services.get()
@@ -173,13 +234,18 @@ def _embedding_notice(collection: Collection) -> None:
         return
     if has_begun:
         st.warning(f"Re-indexing with {name} has not finished. Until then questions find words, but not meaning.")
-    elif collection.embedding_model != configured and built.library.documents(collection.id):
+    elif collection.embedding_model == configured or not built.library.documents(collection.id):
+        return
+    elif built.choice.models.embedder_of(collection.embedding_model) is not None:
+        st.caption(
+            f":material/info: Indexed on this machine with {literal(collection.embedding_model)}, and answers with it. "
+            f"{name} is used for new collections."
+        )
+    else:
         st.warning(
             f"This collection was indexed with {literal(collection.embedding_model or 'keywords only')}, "
             f"but {name} is configured now. It cannot be asked until it is re-indexed."
         )
-    else:
-        return
     if st.button(
         f"Re-index with {name}", key="reindex", icon=":material/refresh:", on_click=_reindex, args=(collection.id,)
     ):
@@ -269,7 +335,9 @@ def _state(document: Document) -> None:
                 text += " · the version before it answers meanwhile"
             st.progress(progress.fraction(newest), text=f":small[:gray[{text}]]")
         case "failed":
-            st.markdown(f":small[:red[:material/error: {literal(newest.problem or 'It could not be indexed.')}]]")
+            problem = newest.problem or "It could not be indexed."
+            st.markdown(f":small[:red[:material/error: {literal(problem)}]]")
+            failures.mend(problem)
             if current is not None:
                 st.caption("The version before it still answers.")
         case "cancelled":
@@ -349,6 +417,8 @@ def draw() -> None:
     progress.line(besides=chosen.id if chosen is not None else None)
     _collections(chosen)
     _uploader(chosen)
+    if chosen is not None:
+        _figures_toggle(chosen)
     failures.show_last()
     _results()
     _dialogs(chosen, documents)

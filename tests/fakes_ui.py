@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
+from rag.database import Database
 from rag.domain import (
     DOCX,
     PDF,
@@ -25,6 +26,7 @@ from rag.domain import (
     Dropped,
     Hit,
     Message,
+    ModelInfo,
     Page,
     Progress,
     Span,
@@ -32,7 +34,11 @@ from rag.domain import (
     Usage,
     Version,
 )
+from rag.domain import Image as Picture
 from rag.errors import InvalidRequest, NotFound, UnreadableDocument
+from rag.openrouter.models import KeyInfo, Provider
+from rag.preferences import Preferences, validated
+from rag.usage import Ledger
 
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 TEXT = (
@@ -174,6 +180,9 @@ class FakeLibrary:
             version = replace(document.newest, status="ready")
             self.all_documents[key] = replace(document, current=version, newest=version)
 
+    def set_figures(self, collection_id: str, on: bool) -> None:
+        self.all_collections[collection_id] = replace(self.all_collections[collection_id], figures=on)
+
     def remove(self, document_id: str) -> None:
         del self.all_documents[document_id]
 
@@ -244,10 +253,11 @@ class FakeConversations:
 
 
 class FakeLive:
-    """An answer that grows word by word, one look at a time; it waits while `held`."""
+    """An answer that grows word by word, one look at a time; it waits while `held`. It begins with `before`."""
 
-    def __init__(self, finished: Answer, held: bool) -> None:
+    def __init__(self, finished: Answer, held: bool, before: str = "") -> None:
         self._finished = finished
+        self._before = before
         self._words = finished.text.split(" ")
         self._started = time.monotonic()
         self._looks = 0
@@ -263,9 +273,11 @@ class FakeLive:
             revision=self._looks,
             stage="searching" if self._looks < 2 else "writing",
             steps=self._finished.steps[:2] if self._looks > 1 else (),
-            text=" ".join(self._words[: self._looks * 3]),
+            text=self._before + " ".join(self._words[: self._looks * 3]),
             citations=self._finished.citations if self._looks > 2 else (),
+            reasoning=self._finished.reasoning[: self._looks * 20],
             started=self._started,
+            changed=time.monotonic(),
             done=self.stopped.is_set() or (not self._held and self._looks * 3 >= len(self._words)),
         )
 
@@ -296,6 +308,12 @@ class FakeChat:
     def regenerate(self, message_id: str) -> Message:
         self.conversations.change(message_id, text="", state="writing", answer=None)
         self.running[message_id] = FakeLive(self.next_answer, held=False)
+        return self.conversations.message(message_id)
+
+    def resume(self, message_id: str) -> Message:
+        former = self.conversations.message(message_id)
+        self.conversations.change(message_id, state="writing", problem=None, failure=None)
+        self.running[message_id] = FakeLive(self.next_answer, held=False, before=former.text)
         return self.conversations.message(message_id)
 
     def live(self, message_id: str) -> Any:
@@ -333,6 +351,86 @@ def _picture(*_: Any) -> Any:
     return SimpleNamespace(image=content.getvalue(), media_type="image/png", marked=True)
 
 
+def _figure(_: Chunk) -> Picture:
+    content = BytesIO()
+    Image.new("RGB", (300, 200), "teal").save(content, "PNG")
+    return Picture("image/png", content.getvalue())
+
+
+class FakeChoice:
+    """The local models, and a server that tells of `models_on_offer` and `known_key` without being asked."""
+
+    def __init__(self, settings: Any, names: Any) -> None:
+        self.settings = settings
+        self.names = names
+        self.preferences = Preferences()
+        self.typed: dict[str | None, str] = {}
+        self.environment: set[str] = set()
+        self.models_on_offer: tuple[ModelInfo, ...] = ()
+        self.providers_of_models: tuple[Provider, ...] = ()
+        self.known_key = KeyInfo("", None, None, None, None, None, None)
+        self.refreshed: list[str] = []
+        self.failure: Exception | None = None
+
+    @property
+    def models(self) -> Any:
+        """Vectors are made by the model in use; those of the local one can be made beside any other."""
+        known = (self.names.embeddings, "local:wordllama-256")
+        return SimpleNamespace(embedder_of=lambda model: object() if model in known else None)
+
+    def set_preferences(self, wanted: Preferences) -> None:
+        self.preferences = validated(wanted)
+
+    def type_key(self, stage: str | None, key: str) -> None:
+        if key:
+            self.typed[stage] = key
+        else:
+            self.typed.pop(stage, None)
+
+    def key_states(self) -> dict[str, str]:
+        def state(stage: str) -> str:
+            if stage in self.typed or None in self.typed:
+                return "typed"
+            return "environment" if stage in self.environment else "none"
+
+        return {stage: state(stage) for stage in ("embeddings", "rerank", "chat")}
+
+    def key_info(self, stage: str) -> KeyInfo:
+        self._fail()
+        return self.known_key
+
+    def client(self, stage: str) -> Any:
+        return SimpleNamespace(host="openrouter.ai")
+
+    def offered(self, stage: str) -> tuple[ModelInfo, ...]:
+        return tuple(model for model in self.models_on_offer if model.kind == stage)
+
+    def providers(self, stage: str, model: str) -> tuple[Provider, ...]:
+        self._fail()
+        return self.providers_of_models
+
+    def is_stale(self, stage: str) -> bool:
+        return not self.offered(stage)
+
+    def refresh(self, stage: str) -> None:
+        self._fail()
+        self.refreshed.append(stage)
+
+    def info(self, stage: str, model: str) -> ModelInfo | None:
+        return next((one for one in self.offered(stage) if model in (one.id, one.alias_of)), None)
+
+    def model_of(self, stage: str) -> str:
+        name = {"embeddings": "embedding_model", "rerank": "rerank_model", "chat": "chat_model"}[stage]
+        return getattr(self.preferences, name) or getattr(self.settings, name)
+
+    def price_of(self, stage: str, model: str) -> Any:
+        return None
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
 class FakeServices:
     """What the pages see of `rag.services`."""
 
@@ -345,21 +443,40 @@ class FakeServices:
             chat="local",
             openrouter_api_key=None,
             openrouter_base_url=SimpleNamespace(host="openrouter.ai"),
+            embedding_model="openai/text-embedding-3-small",
+            rerank_model="cohere/rerank-v3.5",
+            chat_model="~openai/gpt-mini-latest",
+            site_url=None,
+            site_name="Footnote",
+            api_token=None,
+            server=lambda _stage: ("https://openrouter.ai/api/v1", self.settings.openrouter_api_key),
         )
         self.models = SimpleNamespace(
-            embeddings="local:wordllama-256", rerank="local reranker", chat=None, local=True, notices=(), bands=BANDS
+            embeddings="local:wordllama-256",
+            rerank="local reranker",
+            chat=None,
+            local=True,
+            notices=(),
+            bands=BANDS,
+            embedding_takes_images=False,
+            rerank_takes_images=False,
+            chat_takes_images=False,
         )
+        self.choice = FakeChoice(self.settings, self.models)
+        self.ledger = Ledger(Database(folder / "ledger.sqlite"))
+        self.catalogue = SimpleNamespace(fetched_at=lambda server, kind: None)
+        self.figures = SimpleNamespace(image=_figure)
         self.library = FakeLibrary()
         self.conversations = FakeConversations()
         self.chat = FakeChat(self.conversations)
         self.woken = 0
         self.reindexed: list[str] = []
-        self.reindexing: Progress | None = None
+        self.reindexing_progress: Progress | None = None
         self.reindexing_problem: str | None = None
         self.indexer = SimpleNamespace(
             wake=self._wake,
             reindex=self.reindexed.append,
-            reindexing=lambda _: self.reindexing,
+            reindexing=lambda _: self.reindexing_progress,
             problem=lambda _: self.reindexing_problem,
         )
         self.passages = SimpleNamespace(page=lambda version_id, number: Page(number, str(number), TEXT, ()))
@@ -369,6 +486,14 @@ class FakeServices:
 
     def _wake(self) -> None:
         self.woken += 1
+
+    @property
+    def preferences(self) -> Preferences:
+        return self.choice.preferences
+
+    def reindexing(self, model: str, dimensions: int | None) -> Any:
+        collections = self.library.collections()
+        return SimpleNamespace(collections=collections, passages=0, known=0, tokens=0, cost=None)
 
     def state(self) -> Any:
         return self.current_state

@@ -3,15 +3,33 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.parts import failures, messages, places
 from rag import services
-from rag.domain import Message, Progress
-from tests.fakes_ui import NOW, FakeServices, answer
+from rag.chat import LiveStage, Snapshot
+from rag.domain import (
+    Answer,
+    Citation,
+    Failure,
+    Message,
+    Progress,
+    Remedy,
+    Span,
+    Spending,
+    Step,
+    Usage,
+    Verdict,
+    Version,
+)
+from rag.errors import NotFound
+from rag.usage import Entry
+from tests.fakes_ui import NOW, FakeServices, answer, hit
 
 SHELL = Path(__file__).parents[1] / "pages" / "shell.py"
 
@@ -325,6 +343,286 @@ def test_deleting_a_conversation_asks_first(filled: FakeServices) -> None:
     assert filled.conversations.kept
 
 
+# ---------------------------------------------------------------- answers that are cut off, fail or make one wait
+
+
+def cut_off(fake: FakeServices, state: str = "complete") -> AppTest:
+    """A page whose last answer, written by a model, breaks off."""
+    fake.models.chat = "a model"
+    fake.chat.next_answer = answer("You can carry over five", incomplete=True)
+    app = ask(opened(), "How many?")
+    fake.conversations.change("m1", state=state)
+    return sound(app.run())
+
+
+def labels(app: AppTest) -> list[str]:
+    return [one.label for one in app.button]
+
+
+@pytest.mark.parametrize("state", ["complete", "stopped"])
+def test_an_answer_that_was_cut_off_goes_on_in_place(filled: FakeServices, state: str) -> None:
+    """One click, whether the stream broke or the reader stopped it."""
+    app = cut_off(filled, state)
+    filled.chat.next_answer = answer(" days [1].")
+    app = sound(button(app, "Continue").click().run())
+    assert "You can carry over five days" in app.chat_message[1].markdown[0].value
+    assert len(app.chat_message) == 2
+    assert "Continue" not in labels(app)
+
+
+def test_a_complete_answer_has_nothing_to_continue(filled: FakeServices) -> None:
+    """It can only be written anew."""
+    filled.models.chat = "a model"
+    app = ask(opened(), "How many?")
+    assert "Regenerate" in labels(app)
+    assert "Continue" not in labels(app)
+
+
+def test_without_a_model_nothing_can_be_continued(filled: FakeServices) -> None:
+    """There is no button that could only fail."""
+    app = cut_off(filled)
+    filled.models.chat = None
+    assert "Continue" not in labels(sound(app.run()))
+
+
+def test_only_the_last_answer_can_be_continued(filled: FakeServices) -> None:
+    """An earlier one has others standing on it."""
+    app = cut_off(filled)
+    filled.chat.next_answer = answer("Five [1].")
+    assert "Continue" not in labels(ask(app, "And how many?"))
+
+
+def test_going_on_that_failed_leaves_the_text_and_says_why(filled: FakeServices) -> None:
+    """What had arrived stays, and can be tried again."""
+    app = cut_off(filled)
+    filled.conversations.change("m1", problem="The server is down.")
+    app = sound(app.run())
+    assert "five" in app.chat_message[1].markdown[0].value
+    assert app.error[0].value == "The server is down\\."
+    assert "Continue" in labels(app)
+
+
+def failed(fake: FakeServices, problem: str, failure: Failure | None = None) -> AppTest:
+    """A page whose last answer failed."""
+    app = ask(opened(), "How many?")
+    fake.conversations.change("m1", state="failed", answer=None, text="", problem=problem, failure=failure)
+    return sound(app.run())
+
+
+def link(app: AppTest) -> str:
+    """The label and the query of the links that the page shows, "" without."""
+    return "".join(f"{one.value}?{one.proto.query_string}" for one in app.page_link)
+
+
+def test_what_stands_behind_a_failure_is_folded_and_literal(filled: FakeServices) -> None:
+    """An administrator asks for it; what the server says is never interpreted."""
+    said = "![x](http://evil.example) $x$\u202e"
+    app = failed(filled, "No credit.", Failure(402, "Inventor", "gen-7", said, "credit"))
+    details = next(one for one in app.expander if one.label == "Details")
+    assert not details.proto.expanded
+    assert details.text[0].value == (
+        "Status: 402\nProvider: Inventor\nRequest id: gen-7\nThe server said: ![x](http://evil.example) $x$"
+    )
+
+
+def test_a_failure_about_which_nothing_is_known_has_no_details(filled: FakeServices) -> None:
+    """There is nothing to unfold."""
+    app = failed(filled, "It cannot be reached.", Failure(None, "", "", "", "server"))
+    assert "Details" not in [one.label for one in app.expander]
+
+
+@pytest.mark.parametrize(
+    ("remedy", "tab"),
+    [
+        ("key", "Keys"),
+        ("credit", "Usage"),
+        ("models", "Models"),
+        ("routing", "Routing"),
+        ("server", "Server"),
+        ("wait", None),
+    ],
+)
+def test_each_remedy_has_its_place_in_the_settings(remedy: Remedy, tab: str | None) -> None:
+    """Waiting has none."""
+    assert failures.settings_tab("It failed.", Failure(500, "", "", "", remedy)) == tab
+
+
+def test_a_failure_links_to_the_settings_that_mend_it(filled: FakeServices) -> None:
+    """One click from the sentence to the place it speaks of."""
+    app = failed(filled, "The key was refused.", Failure(401, "", "", "", "key"))
+    assert link(app) == "Settings → Keys?part=Keys"
+
+
+def test_a_sentence_that_names_the_settings_links_there(filled: FakeServices) -> None:
+    """A budget that is spent is no failure of a server, and waiting is not all one can do."""
+    assert link(failed(filled, "The budget is spent. Raise it in Settings → Usage.")) == "Settings → Usage?part=Usage"
+    waits = Failure(503, "", "", "", "wait")
+    assert failures.settings_tab("Allow other providers in Settings → Routing.", waits) == "Routing"
+
+
+def test_a_sentence_that_names_no_settings_links_nowhere(filled: FakeServices) -> None:
+    """There is no link that leads to nothing."""
+    assert link(failed(filled, "Something unexpected went wrong.")) == ""
+
+
+def snapshot(stage: LiveStage, started: float = 0.0, changed: float = 0.0) -> Snapshot:
+    return Snapshot(1, stage, (), "", (), "", started, changed, done=False)
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"), [("thinking", "Thinking"), ("writing", "Writing"), ("checking", "Checking citations")]
+)
+def test_while_an_answer_comes_its_stage_is_said(stage: LiveStage, words: str) -> None:
+    """With the seconds since the question."""
+    assert messages.doing(snapshot(stage, started=10, changed=21), now=22.5) == f":small[:shimmer[{words} · 12 s]]"
+
+
+def test_a_silence_of_five_seconds_is_said() -> None:
+    """Counted since the last sign of life."""
+    silent = snapshot("writing", started=1, changed=10)
+    assert "Still waiting" not in messages.doing(silent, now=14.9)
+    assert "Still waiting for the answer (12 s)" in messages.doing(silent, now=22.5)
+
+
+def test_a_step_done_twice_is_added_up() -> None:
+    """An answer that was continued was written twice."""
+    done = (Step("searching", 30, 0.02), Step("writing", 0, 1.5), Step("writing", 0, 2.0))
+    assert messages.steps(done) == "30 passages found in 0.02 s, written in 3.5 s"
+
+
+def test_what_an_answer_cost_stands_beside_its_times(filled: FakeServices) -> None:
+    """On the same quiet line."""
+    filled.chat.next_answer = answer("Five [1].", usage=Usage(1840, 21, 1, 0.0031))
+    line = next(one.value for one in ask(opened(), "How many?").caption if "written in" in one.value)
+    assert line.endswith("written in 1.2 s · 1,840 + 21 tokens · 1 search · \\$0\\.0031")
+
+
+def test_what_a_model_thought_is_folded_above_the_answer(filled: FakeServices) -> None:
+    """Shown as it is, apart from the answer."""
+    filled.chat.next_answer = answer("Five [1].", reasoning="Page 4 says **five**.\n![x](http://evil.example)")
+    app = ask(opened(), "How many?")
+    folded = app.chat_message[1].expander[0]
+    assert folded.label == "How the model got there"
+    assert not folded.proto.expanded
+    assert folded.text[0].value == "Page 4 says **five**.\n![x](http://evil.example)"
+
+
+def test_without_thoughts_there_is_nothing_to_unfold(filled: FakeServices) -> None:
+    """Most models tell none."""
+    assert "How the model got there" not in [one.label for one in ask(opened(), "How many?").expander]
+
+
+def test_a_budget_that_is_nearly_spent_is_said_once_above_the_question(filled: FakeServices) -> None:
+    """Before it stops anybody."""
+    filled.choice.set_preferences(replace(filled.choice.preferences, monthly_budget=10.0))
+    spent = Spending("a model", "", Usage(cost=9.0), 1.0, 0, "done")
+    filled.ledger.record([Entry(datetime.now(UTC), "writing", None, "", "", spent)])
+    warnings = [one.value for one in opened().caption if "savings" in one.value]
+    assert len(warnings) == 1
+    assert "9" in warnings[0]
+
+
+# ---------------------------------------------------------------- pictures, and what a model says of citations
+
+
+def pictured(caption: str) -> Answer:
+    """An answer that points to a picture on page 4; another one was read."""
+    found = hit(1, 0.94, 3)
+    chunk = replace(
+        found.chunk, text=caption, page_first=4, page_last=4, spans=(Span(0, 4, "4", 0, 0),), figure="ab" * 16
+    )
+    citation = Citation(1, found.document, chunk, 0, len(caption), 0.94, "picture")
+    hits = (replace(found, chunk=chunk), replace(found, chunk=replace(chunk, id="v1x8")))
+    used = tuple(one.chunk.id for one in hits)
+    return answer("Sales grew [1].", citations=(citation,), hits=hits, used=used)
+
+
+def sources(app: AppTest) -> list[str]:
+    return [one.value for one in app.markdown if "handbook" in one.value and "relevance" in one.value]
+
+
+def opened_source(app: AppTest) -> AppTest:
+    """The page with the drawer of the first source."""
+    app.session_state["source"] = ("m1", 1)
+    return sound(app.run())
+
+
+def test_a_cited_picture_is_listed_by_its_page_and_caption(filled: FakeServices) -> None:
+    """It has no sentence to light."""
+    filled.chat.next_answer = pictured("Figure 3: *sales* by year")
+    cited, read = sources(ask(opened(), "How did sales grow?"))
+    assert "picture on page 4" in cited
+    assert ":small[Figure 3\\: \\*sales\\* by year]" in cited
+    assert "picture on page 4" in read
+
+
+def test_a_picture_without_a_caption_leaves_no_empty_line(filled: FakeServices) -> None:
+    """Among the cited and among the others."""
+    filled.chat.next_answer = pictured("")
+    assert [len(source.split("\n")) for source in sources(ask(opened(), "How did sales grow?"))] == [2, 2]
+
+
+def test_a_picture_of_a_format_without_pages_is_called_one() -> None:
+    """There is no page to name."""
+    chunk = pictured("").citations[0].chunk
+    assert places.page_of_chunk(replace(chunk, page_first=None, page_last=None)) == "picture"
+
+
+def test_the_drawer_shows_the_picture_its_caption_and_its_scores(filled: FakeServices) -> None:
+    """And that nothing was compared word by word."""
+    filled.chat.next_answer = pictured("Figure 3: *sales* by year")
+    app = opened_source(ask(opened(), "How did sales grow?"))
+    assert len(app.get("image")) == 1
+    shown = texts(app)
+    assert "The answer points to this picture. Its content cannot be compared word by word." in shown
+    assert "Figure 3: *sales* by year" in [one.value for one in app.text]
+    assert "| Relevance" in shown
+
+
+def test_the_caption_of_a_picture_stays_when_its_document_is_gone(filled: FakeServices) -> None:
+    """With the reason why there is no picture."""
+    filled.chat.next_answer = pictured("Figure 3: sales by year")
+    app = ask(opened(), "How did sales grow?")
+    filled.library.version = gone  # type: ignore[method-assign]
+    app = opened_source(app)
+    assert "Its picture cannot be shown any more; the caption is kept." in app.info[0].value
+    assert "Figure 3: sales by year" in [one.value for one in app.text]
+
+
+def gone(_version_id: str) -> Version:
+    raise NotFound("This document was deleted.")
+
+
+def judged(verdict: Verdict) -> Answer:
+    """An answer whose one citation a model was asked about."""
+    found = answer("Five days [1].")
+    first = replace(found.citations[0], verdict=verdict, verdict_reason="It says *six*.")
+    return replace(found, citations=(first,))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [("supported", "supported"), ("partly", "supports it in part"), ("unsupported", "does not support it")],
+)
+def test_the_drawer_says_what_a_model_found_and_why(filled: FakeServices, verdict: Verdict, words: str) -> None:
+    """Its reason is shown as it is."""
+    filled.chat.next_answer = judged(verdict)
+    shown = texts(opened_source(ask(opened(), "How many?")))
+    assert f"A model checked this citation: {words}. It says \\*six\\*\\." in shown
+
+
+def test_a_citation_that_a_model_doubts_is_marked_in_the_list(filled: FakeServices) -> None:
+    """Before anybody opens it."""
+    filled.chat.next_answer = judged("unsupported")
+    assert "a model finds it does not support the answer" in sources(ask(opened(), "How many?"))[0]
+
+
+def test_a_citation_that_a_model_confirms_is_not_marked(filled: FakeServices) -> None:
+    """The list names doubts alone."""
+    filled.chat.next_answer = judged("supported")
+    assert "a model finds" not in texts(ask(opened(), "How many?"))
+
+
 # ---------------------------------------------------------------- documents
 
 
@@ -374,6 +672,72 @@ def test_a_failed_document_says_why_and_can_be_retried(fake: FakeServices) -> No
     assert fake.woken == 1
 
 
+def test_a_failed_document_links_to_the_settings_that_mend_it(fake: FakeServices) -> None:
+    """Only the sentence is kept of it, and the sentence names the place."""
+    collection = fake.library.create_collection("New", "local:wordllama-256")
+    fake.library.status = "failed"
+    fake.library.add(collection.id, "a.pdf", BytesIO(b"a"))
+    document = fake.library.all_documents["d1"]
+    refused = replace(document.newest, problem="The key was refused: check it in Settings → Keys (OPENROUTER_API_KEY).")
+    fake.library.all_documents["d1"] = replace(document, newest=refused)
+    assert link(opened("documents.py")) == "Settings → Keys?part=Keys"
+
+
+def test_pictures_need_an_embedding_model_that_takes_them(filled: FakeServices) -> None:
+    """Without one the toggle says which to choose, and where."""
+    app = opened("documents.py")
+    assert app.toggle(key="search-figures").disabled
+    assert "Settings → Models" in texts(app)
+    assert "llama\\-nemotron\\-embed\\-vl" in texts(app)
+
+
+def takes_pictures(fake: FakeServices) -> None:
+    """The server's embedding model does, and the collection is indexed with it."""
+    fake.models.embeddings, fake.models.embedding_takes_images = "openrouter:seeing", True
+    fake.library.all_collections["c0"] = replace(
+        fake.library.all_collections["c0"], embedding_model="openrouter:seeing"
+    )
+
+
+def test_searching_pictures_is_explained_before_it_starts(filled: FakeServices) -> None:
+    """How many documents are read again, and where their pictures go; until then nothing has changed."""
+    takes_pictures(filled)
+    app = sound(opened("documents.py").toggle(key="search-figures").set_value(True).run())
+    shown = texts(app)
+    assert "1 document of **Handbooks** will be read again" in shown
+    assert "are sent to openrouter\\:seeing" in shown
+    assert not filled.library.collection("c0").figures
+    assert not app.toggle(key="search-figures").value
+
+
+def test_searching_text_only_is_explained_as_well(filled: FakeServices) -> None:
+    """Also when the model in use takes no pictures any more."""
+    filled.library.set_figures("c0", True)
+    app = opened("documents.py")
+    assert app.toggle(key="search-figures").value
+    app = sound(app.toggle(key="search-figures").set_value(False).run())
+    assert "only their text will be found" in texts(app)
+    assert filled.library.collection("c0").figures
+
+
+def test_a_collection_of_another_model_must_be_reindexed_before_its_pictures_are_searched(filled: FakeServices) -> None:
+    """Its vectors are those of a model that reads text only."""
+    filled.models.embeddings, filled.models.embedding_takes_images = "openrouter:seeing", True
+    app = opened("documents.py")
+    assert app.toggle(key="search-figures").disabled
+    assert "re-index the collection with openrouter\\:seeing first" in texts(app)
+
+
+def test_a_collection_indexed_on_this_machine_answers_beside_a_server(filled: FakeServices) -> None:
+    """It is noted quietly, with the way to the server's model."""
+    filled.models.embeddings = "openrouter:m"
+    app = opened("documents.py")
+    assert not app.warning
+    assert "Indexed on this machine with local\\:wordllama\\-256, and answers with it." in texts(app)
+    sound(app.button(key="reindex").click().run())
+    assert filled.reindexed == ["c0"]
+
+
 def test_removing_a_document_asks_first(filled: FakeServices) -> None:
     """The question names what will be gone, and nothing is gone yet."""
     app = sound(button(opened("documents.py"), "Remove").click().run())
@@ -402,9 +766,10 @@ def test_the_collection_chosen_on_one_page_is_shown_on_the_other(filled: FakeSer
 
 def test_another_embedding_model_offers_to_reindex(filled: FakeServices) -> None:
     """Changing the model is not an error to find out about at the first question."""
+    filled.library.all_collections["c0"] = replace(filled.library.all_collections["c0"], embedding_model="openrouter:x")
     filled.models.embeddings = "openrouter:m"
     app = opened("documents.py")
-    assert "indexed with local" in app.warning[0].value
+    assert "indexed with openrouter\\:x" in app.warning[0].value
     sound(app.button(key="reindex").click().run())
     assert filled.reindexed == ["c0"]
 
@@ -413,7 +778,7 @@ def test_reindexing_shows_how_far_it_is(filled: FakeServices) -> None:
     """And what questions find meanwhile."""
     filled.library.all_collections["c0"] = replace(filled.library.all_collections["c0"], reindexing_to="openrouter:m")
     filled.models.embeddings = "openrouter:m"
-    filled.reindexing = Progress("embedding", 1200, 3400)
+    filled.reindexing_progress = Progress("embedding", 1200, 3400)
     app = opened("documents.py")
     assert app.info[0].value.startswith("Re-indexing with openrouter\\:m: 1,200 of 3,400 passages.")
     assert "Re-index with" not in "".join(one.label for one in app.button)
@@ -441,21 +806,7 @@ def test_progress_is_visible_from_other_pages(fake: FakeServices) -> None:
     assert "Indexing 1 document · a\\.pdf · Reading 4 of 12 pages" in line
 
 
-# ---------------------------------------------------------------- settings and failures
-
-
-def test_settings_never_show_a_key(filled: FakeServices) -> None:
-    """Only whether there is one."""
-    filled.settings.openrouter_api_key = "sk-very-secret"
-    shown = texts(opened("settings.py"))
-    assert "with a key" in shown
-    assert "very-secret" not in shown
-
-
-def test_settings_name_the_upload_limit(filled: FakeServices) -> None:
-    """In the unit it is set in, also when it is one."""
-    filled.settings.max_upload_mb = 1
-    assert "Files of up to 1 MB." in texts(opened("settings.py"))
+# ---------------------------------------------------------------- unexpected errors
 
 
 def test_an_unexpected_error_is_shown_by_its_id_alone(filled: FakeServices, caplog: pytest.LogCaptureFixture) -> None:

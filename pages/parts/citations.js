@@ -44,17 +44,24 @@ function fill(card, source) {
   words.append(
     element("div", "font-weight: 600", source.document),
     element("div", "opacity: 0.7; font-size: 13px", source.place),
-    element(
-      "div",
-      "margin-top: 6px; overflow: hidden; display: -webkit-box; -webkit-line-clamp: 6; -webkit-box-orient: vertical",
-      `“${source.quote}”`,
-    ),
   );
-  const row = element("div", "display: flex; gap: 12px; align-items: flex-start");
+  if (source.quote) {
+    words.append(
+      element(
+        "div",
+        "margin-top: 6px; overflow: hidden; display: -webkit-box; -webkit-line-clamp: 6; -webkit-box-orient: vertical",
+        `“${source.quote}”`,
+      ),
+    );
+  }
+  // A page stands small beside its sentence; a picture is what there is to see.
+  const isFigure = source.kind === "figure";
+  const row = element("div", `display: flex; gap: 12px; align-items: flex-start; ${isFigure ? "flex-direction: column" : ""}`);
   if (source.picture) {
     const picture = element(
       "img",
-      "display: none; flex: none; width: 96px; border-radius: 3px; box-shadow: 0 0 0 1px rgba(0, 0, 0, 0.15)",
+      `display: none; flex: none; ${isFigure ? "max-width: 100%; max-height: 220px" : "width: 96px"};
+       border-radius: 3px; box-shadow: 0 0 0 1px rgba(0, 0, 0, 0.15)`,
     );
     picture.alt = "";
     picture.addEventListener("load", () => {

@@ -24,13 +24,21 @@ def _place(citation: Citation) -> str:
     return " · ".join(part for part in (places.page_of(citation), places.section(citation.chunk)) if part)
 
 
+def _quote(citation: Citation) -> str:
+    """The cited sentence, of a picture its caption."""
+    chunk = citation.chunk
+    return chunk.text if chunk.figure else chunk.text[citation.start : citation.end]
+
+
 def _card(message_id: str, citation: Citation) -> dict[str, str]:
-    has_pages = citation.chunk.page_first is not None
+    chunk = citation.chunk
+    is_shown = chunk.page_first is not None or chunk.figure is not None
     return {
         "document": citation.document,
         "place": _place(citation),
-        "quote": shortened(citation.chunk.text[citation.start : citation.end], _LONGEST_QUOTE),
-        "picture": api.picture_link(message_id, citation.number) if has_pages else "",
+        "kind": "figure" if chunk.figure else "page",
+        "quote": shortened(_quote(citation), _LONGEST_QUOTE),
+        "picture": api.picture_link(message_id, citation.number) if is_shown else "",
     }
 
 
@@ -40,12 +48,14 @@ def _cards(message_id: str, citations: Iterable[Citation]) -> dict[str, dict[str
 
 def _copied(answer: Answer) -> str:
     """An answer as plain text with its sources below."""
-    sources = (
-        f"[{citation.number}] {citation.document}{f', {place}' if (place := _place(citation)) else ''}: "
-        f"“{' '.join(citation.chunk.text[citation.start : citation.end].split())}”"
-        for citation in answer.citations
-    )
+    sources = map(_copied_source, answer.citations)
     return "\n".join((answer.text.strip(), "", *sources)).strip()
+
+
+def _copied_source(citation: Citation) -> str:
+    where = ", ".join(part for part in (citation.document, _place(citation)) if part)
+    quote = " ".join(_quote(citation).split())
+    return f"[{citation.number}] {where}" + (f": “{quote}”" if quote else "")
 
 
 def _data(messages: Iterable[Message]) -> Mapping[str, Any]:

@@ -2,18 +2,33 @@
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import ParamSpec
 
 import streamlit as st
 
-from pages.parts.untrusted import literal
-from rag.errors import FootnoteError, incident
+from pages.parts.untrusted import literal, plain
+from rag.domain import Failure, Remedy
+from rag.errors import FootnoteError, ProviderError, incident
 
 logger = logging.getLogger(__name__)
 
 Parameters = ParamSpec("Parameters")
+
+SETTINGS_TABS = ("Models", "Keys", "Answers", "Routing", "Usage", "Server")
+"""The parts of the settings page that a failure can point to, by the names they have there."""
+
+_SETTINGS = "settings.py"
+_MENDED_IN: Mapping[Remedy, str] = {
+    "key": "Keys",
+    "credit": "Usage",
+    "models": "Models",
+    "routing": "Routing",
+    "server": "Server",
+}
+_NAMED = re.compile(rf"\bSettings → ({'|'.join(SETTINGS_TABS)})\b")
 
 
 def sentence(error: Exception) -> str:
@@ -23,8 +38,37 @@ def sentence(error: Exception) -> str:
     return incident(logger, error, "Drawing a page")
 
 
-def show(problem: str) -> None:
+def show(problem: str, failure: Failure | None = None) -> None:
+    """The sentence; below it the way to the settings that can mend it, and folded what a model's server said."""
     st.error(literal(problem), icon=":material/error:")
+    mend(problem, failure)
+    if failure is not None and (behind := _behind(failure)):
+        with st.expander("Details", type="compact"):
+            st.text(behind)
+
+
+def mend(problem: str, failure: Failure | None = None) -> None:
+    """A link to the part of the settings where something can be done about it, if there is one."""
+    tab = settings_tab(problem, failure)
+    if tab is not None:
+        st.page_link(_SETTINGS, label=f"Settings → {tab}", icon=":material/tune:", query_params={"part": tab})
+
+
+def settings_tab(problem: str, failure: Failure | None = None) -> str | None:
+    """The part of the settings that the failure's remedy or else its sentence names."""
+    named = _NAMED.search(problem)
+    return (_MENDED_IN.get(failure.remedy) if failure else None) or (named[1] if named else None)
+
+
+def _behind(failure: Failure) -> str:
+    """What stands behind the sentence, line by line, as it came."""
+    facts = (
+        ("Status", str(failure.status or "")),
+        ("Provider", failure.provider),
+        ("Request id", failure.request_id),
+        ("The server said", failure.said),
+    )
+    return plain("\n".join(f"{name}: {value}" for name, value in facts if value))
 
 
 @contextmanager
@@ -33,7 +77,7 @@ def shown() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        show(sentence(error))
+        show(sentence(error), error.failure if isinstance(error, ProviderError) else None)
 
 
 def drawing(function: Callable[Parameters, None]) -> Callable[Parameters, None]:

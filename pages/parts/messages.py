@@ -1,26 +1,33 @@
 """One message of a conversation: the question, or the answer with its state, sources and actions."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts import citations, source_list, untrusted
-from pages.parts.untrusted import literal
+from pages.parts import citations, cost, failures, source_list, untrusted
+from pages.parts.untrusted import literal, plain
 from pages.parts.words import count, seconds
 from rag import services
-from rag.chat import Snapshot
-from rag.domain import Answer, Message, Step
+from rag.chat import Snapshot, can_resume
+from rag.domain import Answer, Message, Step, StepName
 
 _REDRAWN_EVERY = 0.1  # seconds
 _STOPPED_WITHIN = 0.4
+_SILENT_AFTER = 5
 _LONG_QUESTION = 1500
+_LONG_REASONING = 600
+_REASONING_HEIGHT = 220
+_REASONING_SEEN = 3000  # characters of the latest thoughts, while the model thinks
+_REASONING = "How the model got there"
 _DOING = {
     "rewriting": "Understanding the question",
     "searching": "Searching your documents",
     "reranking": "Reading the passages found",
+    "thinking": "Thinking",
     "writing": "Writing",
+    "checking": "Checking citations",
     "done": "Finishing",
 }
 _STATES = {
@@ -35,13 +42,18 @@ def _step(step: Step) -> str:
         "searching": f"{count(step.count, 'passage')} found",
         "reranking": "reranked",
         "writing": "written",
+        "checking": "citations checked",
     }
     return f"{names[step.name]} in {seconds(step.seconds)}"
 
 
 def steps(done: tuple[Step, ...]) -> str:
-    """One quiet line: "30 passages found in 0.02 s, reranked in 0.03 s"."""
-    return ", ".join(_step(step) for step in done)
+    """One quiet line: "30 passages found in 0.02 s, reranked in 0.03 s". What was done twice is added up."""
+    taken: dict[StepName, Step] = {}
+    for step in done:
+        former = taken.get(step.name)
+        taken[step.name] = replace(step, seconds=step.seconds + former.seconds) if former else step
+    return ", ".join(map(_step, taken.values()))
 
 
 def question(message: Message) -> None:
@@ -60,18 +72,30 @@ def answer(message: Message, asked: str, *, is_last: bool, can_regenerate: bool)
         st.container(key=f"answer-{message.id}", gap="small"),
     ):
         found = message.answer
+        if found is not None and found.reasoning:
+            is_long = len(found.reasoning) > _LONG_REASONING
+            _reasoning(message.id, is_long=is_long).text(plain(found.reasoning))
         if found is not None and found.refused:
             _refusal(message, found)
         elif message.text:
             _text(message)
         if message.state == "failed" or message.problem:  # a second try that failed leaves the first answer above
-            st.error(literal(message.problem or "The answer could not be written."), icon=":material/error:")
+            failures.show(message.problem or "The answer could not be written.", message.failure)
         elif message.state in _STATES:
             st.caption(_STATES[message.state])
         if found is not None:
             _remarks(found, asked)
             source_list.draw(message, expanded=is_last)
         _actions(message, can_regenerate)
+
+
+def _reasoning(message_id: str, *, is_long: bool) -> DeltaGenerator:
+    """Room for what a model thought aloud, folded: it is no part of the answer and nothing in it is checked."""
+    with (
+        st.expander(_REASONING, type="compact", icon=":material/psychology:", key=f"reasoning-{message_id}"),
+        st.container(height=_REASONING_HEIGHT if is_long else "content", border=False, autoscroll=True),
+    ):
+        return st.empty()
 
 
 def _text(message: Message) -> None:
@@ -103,12 +127,26 @@ def _actions(message: Message, can_regenerate: bool) -> None:
         if message.answer is not None and not message.answer.refused and message.text:
             st.button("Copy", key=f"copy-{message.id}", icon=":material/content_copy:", type="tertiary")
         again = st.empty()  # a place even when there is no button: see chat.draw
-        if message.answer is not None and message.answer.steps:
-            st.caption(steps(message.answer.steps))
-    if can_regenerate and again.button(
-        "Regenerate", key=f"again-{message.id}", icon=":material/refresh:", type="tertiary"
+        if message.answer is not None:
+            took = (steps(message.answer.steps), cost.line(message.answer.usage))
+            st.caption(" · ".join(part for part in took if part))
+    if can_regenerate:
+        with again.container(horizontal=True, width="content", gap="small"):
+            _once_more(message)
+
+
+def _once_more(message: Message) -> None:
+    """Go on with an answer that was cut off, or write it anew."""
+    chat = services.get().chat
+    if (
+        can_resume(message)
+        and services.get().models.chat is not None
+        and st.button("Continue", key=f"continue-{message.id}", icon=":material/resume:", type="tertiary")
     ):
-        services.get().chat.regenerate(message.id)
+        chat.resume(message.id)
+        st.rerun()
+    if st.button("Regenerate", key=f"again-{message.id}", icon=":material/refresh:", type="tertiary"):
+        chat.regenerate(message.id)
         st.rerun()
 
 
@@ -117,6 +155,7 @@ class Writing:
     """Where an answer that is being written appears."""
 
     message: Message
+    reasoning: DeltaGenerator
     text: DeltaGenerator
     stage: DeltaGenerator
     cards: DeltaGenerator
@@ -130,7 +169,7 @@ def writing(message: Message) -> Writing:
         st.chat_message("assistant", avatar=":material/format_quote:"),
         st.container(key=f"answer-{message.id}", gap="small"),
     ):
-        return Writing(message, st.empty(), st.empty(), st.empty())
+        return Writing(message, st.empty(), st.empty(), st.empty(), st.empty())
 
 
 def follow(place: Writing) -> None:
@@ -142,13 +181,20 @@ def follow(place: Writing) -> None:
     message_id = place.message.id
     as_markdown = untrusted.answer if built.models.chat else untrusted.extracts
     live = built.chat.live(message_id)
-    seen, brought, said = -1, 0, ""
+    seen, brought, said, thought = -1, 0, "", ""
+    thoughts: DeltaGenerator | None = None
     while live is not None:
         snapshot = live.wait(seen, _REDRAWN_EVERY)
         is_new = snapshot.revision != seen
         if is_new:
             seen = snapshot.revision
             numbers = {citation.number for citation in snapshot.citations}
+            if snapshot.reasoning != thought:
+                if thoughts is None:
+                    with place.reasoning.container():
+                        thoughts = _reasoning(message_id, is_long=True)
+                thought = snapshot.reasoning
+                thoughts.text(_latest(thought))
             if snapshot.text:
                 place.text.markdown(as_markdown(snapshot.text, message_id, numbers), anchors=False)
             if len(numbers) > brought:
@@ -157,7 +203,7 @@ def follow(place: Writing) -> None:
                     citations.cards_while_writing(message_id, snapshot.citations)
         if snapshot.done:
             break
-        now = _now(snapshot)
+        now = doing(snapshot, time.monotonic())
         if now != said:
             place.stage.markdown(now)
             said = now
@@ -176,9 +222,17 @@ def stop(message_id: str) -> None:
         live.wait(snapshot.revision, _REDRAWN_EVERY)
 
 
-def _now(snapshot: Snapshot) -> str:
-    """The steps that are done, and the one that is not, with the seconds since the question."""
-    elapsed = int(time.monotonic() - snapshot.started)
-    waiting = f" · {elapsed} s" if elapsed else ""
+def _latest(reasoning: str) -> str:
+    """The end of what the model thinks; all of it can be read when the answer is there."""
+    return plain(reasoning if len(reasoning) <= _REASONING_SEEN else f"…{reasoning[-_REASONING_SEEN:]}")
+
+
+def doing(snapshot: Snapshot, now: float) -> str:
+    """Markdown: the steps that are done, and the one that is not, with the seconds since the question; or, when nothing
+    has come for a while, since the last sign of life."""
+    elapsed, silent = int(now - snapshot.started), int(now - snapshot.changed)
+    what = f"{_DOING[snapshot.stage]}{f' · {elapsed} s' if elapsed else ''}"
+    if silent >= _SILENT_AFTER:
+        what = f"Still waiting for the answer ({silent} s)"
     done = f":gray[{steps(snapshot.steps)},] " if snapshot.steps else ""
-    return f":small[{done}:shimmer[{_DOING[snapshot.stage]}{waiting}]]"
+    return f":small[{done}:shimmer[{what}]]"

@@ -9,7 +9,9 @@ def _page(number: int, label: str) -> str:
 
 
 def page_of(citation: Citation) -> str:
-    """ "page 4", "page iv (PDF page 4)", or nothing where the format has no pages."""
+    """ "page 4", "page iv (PDF page 4)", "picture on page 4"; of a text without pages nothing."""
+    if citation.chunk.figure is not None:
+        return page_of_chunk(citation.chunk)
     spans = lit(citation)
     if citation.chunk.page_first is None or not spans:
         return ""
@@ -17,10 +19,11 @@ def page_of(citation: Citation) -> str:
 
 
 def page_of_chunk(chunk: Chunk) -> str:
-    """The page a passage begins on."""
-    if chunk.page_first is None:
-        return ""
-    return _page(chunk.page_first, chunk.spans[0].label if chunk.spans else "")
+    """The page a passage begins on, or a picture is on."""
+    page = "" if chunk.page_first is None else _page(chunk.page_first, chunk.spans[0].label if chunk.spans else "")
+    if chunk.figure is None:
+        return page
+    return f"picture on {page}" if page else "picture"
 
 
 def section(chunk: Chunk) -> str:

@@ -3,19 +3,26 @@
 import streamlit as st
 
 from pages.parts import failures, places, scores
-from pages.parts.untrusted import literal, marked
+from pages.parts.untrusted import literal, marked, plain
 from rag import services
 from rag.citations import lit
-from rag.domain import Citation, Message
+from rag.domain import Citation, Message, Support, Verdict
 from rag.errors import FootnoteError, NotFound
+from rag.pictures import Picture
 
 _WIDTH = 680
 
-_SUPPORT = {
+_SUPPORT: dict[Support, str] = {
     "quoted": ":material/check: The answer quotes this sentence.",
     "supported": ":material/check: The answer follows from this sentence.",
     "weak": ":material/help: This sentence supports the answer only in part.",
     "none": ":material/help: No sentence of this passage clearly supports the answer.",
+    "picture": ":material/image: The answer points to this picture. Its content cannot be compared word by word.",
+}
+_VERDICTS: dict[Verdict, str] = {
+    "supported": "supported",
+    "partly": "supports it in part",
+    "unsupported": "does not support it",
 }
 
 
@@ -55,7 +62,10 @@ def _drawer(message: Message) -> None:
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             _support(citation)
             _neighbours(message.id, citation, numbers)
-        if not _page_picture(citation):
+        _verdict(citation)
+        if citation.chunk.figure is not None:
+            _figure(citation)
+        elif not _page_picture(citation):
             _passage(citation)
         hit = scores.hit_of(answer, citation.chunk.id)
         if hit is not None:
@@ -96,16 +106,21 @@ def _neighbours(message_id: str, citation: Citation, numbers: list[int]) -> None
         )
 
 
+def _figure(citation: Citation) -> None:
+    """The cited picture in its own size, above what the document says about it."""
+    picture = _picture(citation, "picture")
+    with st.container(border=True, gap="small"):
+        if picture is not None:
+            st.image(picture.image, alt=f"The cited {places.page_of(citation)}")
+        if citation.chunk.text:
+            st.text(plain(citation.chunk.text))
+        elif picture is None:
+            st.caption("The document has no caption for it.")
+
+
 def _page_picture(citation: Citation) -> bool:
     """Draw the page with the cited sentence lit; False when there is no picture that shows it."""
-    try:
-        picture = services.cited_page(services.get(), citation)
-    except NotFound:
-        st.info("This document was deleted. Its page cannot be shown any more; the cited passage is kept.")
-        return False
-    except FootnoteError as error:
-        st.info(f"The page cannot be shown: {literal(str(error))}")
-        return False
+    picture = _picture(citation, "page")
     if picture is None:
         return False
     if not picture.marked:
@@ -118,6 +133,18 @@ def _page_picture(citation: Citation) -> bool:
             alt=f"Page {lit(citation)[0].page}{', with the cited sentence lit' if picture.marked else ''}",
         )
     return True
+
+
+def _picture(citation: Citation, kind: str) -> Picture | None:
+    """The picture that shows a citation; None where there is none, with the reason if it should be there."""
+    try:
+        return services.cited_page(services.get(), citation)
+    except NotFound:
+        kept = "caption" if citation.chunk.figure else "cited passage"
+        st.info(f"This document was deleted. Its {kind} cannot be shown any more; the {kept} is kept.")
+    except FootnoteError as error:
+        st.info(f"The {kind} cannot be shown: {literal(str(error))}")
+    return None
 
 
 def _passage(citation: Citation) -> None:
@@ -135,3 +162,12 @@ def _support(citation: Citation) -> None:
     if citation.missing and citation.support != "quoted":
         text += f" It does not say: {literal(', '.join(citation.missing))}."
     st.caption(text)
+
+
+def _verdict(citation: Citation) -> None:
+    """What a model said when it was asked whether the citation holds."""
+    if citation.verdict is None:
+        return
+    icon = "check" if citation.verdict == "supported" else "help"
+    reason = f" {literal(citation.verdict_reason)}" if citation.verdict_reason else ""
+    st.caption(f":material/{icon}: A model checked this citation: {_VERDICTS[citation.verdict]}.{reason}")

@@ -5,12 +5,16 @@ import streamlit as st
 from pages.parts import places, scores
 from pages.parts.untrusted import chip, literal, shortened, snippet
 from pages.parts.words import count
-from rag.domain import Answer, Chunk, Citation, Hit, Message, Support
+from rag.domain import Answer, Chunk, Citation, Hit, Message, Support, Verdict
 
 _CLOSEST_SHOWN = 3
 _LONGEST_PASSAGE = 220
 _LONGEST_SECTION = 90
 _DOUBTS: dict[Support, str] = {"weak": "supports it only in part", "none": "may not support it"}
+_VERDICTS: dict[Verdict, str] = {
+    "partly": "a model finds it supports the answer in part",
+    "unsupported": "a model finds it does not support the answer",
+}
 
 
 def draw(message: Message, expanded: bool) -> None:
@@ -62,15 +66,25 @@ def _scores(value: float | None, hit: Hit | None, answer: Answer) -> str:
 def _cited(message_id: str, citation: Citation, answer: Answer) -> None:
     chunk = citation.chunk
     where = _where(citation.document, places.page_of(citation), _section(chunk))
-    quote = snippet(chunk.text, citation.start, citation.end)
+    quote = _caption(chunk) if chunk.figure else snippet(chunk.text, citation.start, citation.end)
     score = _scores(citation.relevance, scores.hit_of(answer, chunk.id), answer)
-    if doubt := _DOUBTS.get(citation.support):
+    doubts = (_DOUBTS.get(citation.support), _VERDICTS.get(citation.verdict) if citation.verdict else None)
+    if doubt := " · ".join(filter(None, doubts)):
         score += f" :small[:orange[{doubt}]]"
-    st.markdown(f"{chip(message_id, citation.number)} {where}  \n:small[{quote}]  \n{score}")
+    st.markdown(_lines(f"{chip(message_id, citation.number)} {where}", quote, score))
 
 
 def _passage(hit: Hit, answer: Answer) -> None:
     """One passage that was found but is not cited."""
     where = _where(hit.document, places.page_of_chunk(hit.chunk), _section(hit.chunk))
-    text = literal(shortened(hit.chunk.text, _LONGEST_PASSAGE))
-    st.markdown(f"{where}  \n:small[{text}]  \n{_scores(hit.relevance, hit, answer)}")
+    st.markdown(_lines(where, _caption(hit.chunk), _scores(hit.relevance, hit, answer)))
+
+
+def _caption(chunk: Chunk) -> str:
+    """The beginning of a passage; of a picture its caption, "" without."""
+    return literal(shortened(chunk.text, _LONGEST_PASSAGE))
+
+
+def _lines(where: str, quote: str, score: str) -> str:
+    """Markdown: where it is, what it says, how it was scored; a picture may say nothing."""
+    return "  \n".join(line for line in (where, f":small[{quote}]" if quote else "", score) if line)

@@ -46,6 +46,11 @@ def literal(text: str) -> str:
     return _escaped(text).strip()
 
 
+def plain(text: str) -> str:
+    """`text` for `st.text`, without characters that could hide or reorder what is shown. Not Markdown."""
+    return _UNPRINTABLE.sub("", text)
+
+
 def shortened(text: str, length: int) -> str:
     """`text` on one line in at most `length` characters, cut between words where possible. Not yet Markdown."""
     line = " ".join(text.split())

@@ -38,8 +38,8 @@ def first_minute(documents_page: str) -> None:
     if services.get().models.local:
         st.caption(
             "It runs on this machine, without a key: answers are then sentences picked from your documents. "
-            "To have a language model write them, put `OPENROUTER_API_KEY=…` into the environment or a file "
-            "`.env` and start again."
+            "To have a language model write them, add a key in Settings → Keys, or start with `OPENROUTER_API_KEY=…` "
+            "in the environment."
         )
 
 
