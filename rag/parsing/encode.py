@@ -27,8 +27,11 @@ def decoded(data: bytes, longest: int) -> PIL.Image.Image | None:
     It may be given smaller than it is, but no smaller than `longest` pixels at its longest edge.
     """
     try:
-        with warnings.catch_warnings(), PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
-            warnings.simplefilter("ignore")  # of what is wrong with the file; the child has nobody to tell
+        # What Pillow warns of is wrong with the file, and the child has nobody to tell.
+        with (
+            warnings.catch_warnings(action="ignore"),
+            PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as picture,
+        ):
             if picture.width * picture.height > _MOST_PIXELS:
                 return None
             picture.draft("RGB", (longest, longest))  # JPEG only

@@ -22,7 +22,8 @@ _LEAST_SHARE = 0.03  # of the page
 _BACKGROUND = 0.85  # of the page; a picture that large lies behind the text
 _TOUCHING = 4.0  # pixels between the slices of one picture
 _NAMED_WITHIN = 110.0  # pixels from a figure to a caption that says "Figure 3"
-_UNNAMED_WITHIN = 30.0  # the same to a short paragraph that does not
+_UNNAMED_WITHIN = 40.0  # the same to a short paragraph that does not
+_CENTRED = 0.04  # of the figure's width; running text next to a figure rarely is
 _LONGEST_UNNAMED = 200  # characters
 _LONGEST_CAPTION = 500
 _ABOVE = 2.0  # a caption above counts as this many times as far: most stand below
@@ -129,20 +130,30 @@ def names_figure(text: str) -> bool:
 
 
 def caption(figure: Box, texts: Sequence[tuple[Box, Block]]) -> Block | None:
-    """The block that says what a figure shows: the nearest that names it, below rather than above, or else a short
-    paragraph right beside it."""
-    near = [(distance, block) for box, block in texts if (distance := _distance(figure, box)) is not None]
-    named = [(distance, block) for distance, block in near if distance <= _NAMED_WITHIN and names_figure(block.text)]
-    short = [
-        (distance, block)
-        for distance, block in near
-        if distance <= _UNNAMED_WITHIN and block.kind == "paragraph" and len(block.text) <= _LONGEST_UNNAMED
-    ]
-    return min(named or short, key=lambda candidate: candidate[0], default=(0.0, None))[1]
+    """The block that says what a figure shows, below it rather than above: the nearest that names a figure, or else a
+    short paragraph centred on it."""
+    named: list[tuple[float, Block]] = []
+    short: list[tuple[float, Block]] = []
+    for box, block in texts:
+        distance = _distance(figure, box)
+        if distance is None:
+            continue
+        far = distance if box.top > figure.top else _ABOVE * distance + 1
+        if distance <= _NAMED_WITHIN and names_figure(block.text):
+            named.append((far, block))
+        elif distance <= _UNNAMED_WITHIN and _is_title(figure, box, block):
+            short.append((far, block))
+    _, found = min(named or short, key=lambda candidate: candidate[0], default=(0.0, None))
+    return found
+
+
+def _is_title(figure: Box, box: Box, block: Block) -> bool:
+    off_centre = abs(box.left + box.right - figure.left - figure.right) / 2
+    return block.kind == "paragraph" and len(block.text) <= _LONGEST_UNNAMED and off_centre <= _CENTRED * figure.width
 
 
 def _distance(figure: Box, text: Box) -> float | None:
-    """How far a text is below a figure, or above it, which counts as farther; None when it is beside it or in it."""
+    """How far a text is from a figure below or above it; None when it is beside it or in it."""
     common = min(figure.right, text.right) - max(figure.left, text.left)
     if common < 0.3 * min(figure.width, text.width):
         return None
@@ -150,7 +161,7 @@ def _distance(figure: Box, text: Box) -> float | None:
     if middle > figure.bottom:
         return max(text.top - figure.bottom, 0.0)
     if middle < figure.top:
-        return _ABOVE * max(figure.top - text.bottom, 0.0) + 1.0
+        return max(figure.top - text.bottom, 0.0)
     return None
 
 

@@ -26,7 +26,8 @@ from rag.parsing.render import pixel, source_ranges
 
 _SCALE = 2.0  # pixels a point: 144 dpi
 _LARGEST_SCALE = 3.0
-_MOST_OBJECTS = 20_000  # on a page
+_MOST_OBJECTS = 50_000  # on a page, or in a form drawn on it
+_DEEPEST = 5  # forms in forms
 _MOST_PICTURES = 1_000
 _LEAST_SOURCE = 16  # pixels of the embedded picture; smaller ones are stretched into lines and grounds
 _MOST_CLIPS, _MOST_SEGMENTS = 20, 200  # clipping paths looked at, and how long they may be
@@ -206,16 +207,32 @@ def _pictures(document: pypdfium2.PdfDocument, number: int) -> list[_Picture]:
     found: list[_Picture] = []
     try:
         with _sheet(document, number) as sheet:
-            for item in islice(sheet.get_objects(), _MOST_OBJECTS):
-                if item.type != pdfium.FPDF_PAGEOBJ_IMAGE or min(item.get_px_size()) < _LEAST_SOURCE:
-                    continue
-                if corners := _corners(item):
+            for item in islice(_embedded(sheet, None, 0), _MOST_PICTURES):
+                if min(item.get_px_size()) >= _LEAST_SOURCE and (corners := _corners(item)):
                     found.append(_Picture(_seen(sheet, corners), _digest(item)))
-                if len(found) == _MOST_PICTURES:
-                    break
     except Exception:  # pdfium's Python side fails in many ways on damaged pages
         return found
     return found
+
+
+def _embedded(sheet: pypdfium2.PdfPage, form: pypdfium2.PdfObject | None, level: int) -> Iterator[pypdfium2.PdfImage]:
+    """The pictures of a page, or of a form drawn on it, with the forms they are in as their `container`.
+
+    pypdfium2's own walk makes a Python object of every letter and line, which takes longer than reading the text.
+    """
+    if form is None:
+        count, holder, item_of = pdfium.FPDFPage_CountObjects(sheet.raw), sheet.raw, pdfium.FPDFPage_GetObject
+    else:
+        count, holder, item_of = pdfium.FPDFFormObj_CountObjects(form.raw), form.raw, pdfium.FPDFFormObj_GetObject
+    for index in range(min(count, _MOST_OBJECTS)):
+        raw = item_of(holder, index)
+        kind = pdfium.FPDFPageObj_GetType(raw)
+        if kind in {pdfium.FPDF_PAGEOBJ_IMAGE, pdfium.FPDF_PAGEOBJ_FORM}:
+            item = pypdfium2.PdfObject(raw, page=sheet, pdf=sheet.pdf, container=form, level=level)
+            if kind == pdfium.FPDF_PAGEOBJ_IMAGE:
+                yield item
+            elif level < _DEEPEST:
+                yield from _embedded(sheet, item, level + 1)
 
 
 def _corners(item: pypdfium2.PdfObject) -> list[tuple[float, float]]:
