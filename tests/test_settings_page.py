@@ -28,7 +28,7 @@ DOWN = ProviderError("The server is down.", failure=Failure(503, "Azure", "gen-7
 
 WRITER = ModelInfo("a/writer", "Writer", "chat", 400_000, Price(prompt=2.5e-7, completion=2e-6), True, ())
 HOSTILE = ModelInfo("a/evil", "[free](http://evil.example) $x$", "chat", None, Price(), False, ())
-SMALL = ModelInfo("a/small", "Small", "embeddings", 8_192, Price(prompt=2e-8), False, ())
+SMALL = ModelInfo("a/small", "Small", "embeddings", 8_192, Price(prompt=2.5e-8), False, ())
 LARGE = ModelInfo("a/large", "Large", "embeddings", 8_192, Price(prompt=1.3e-7), False, ())
 RANKER = ModelInfo("a/ranker", "Ranker", "rerank", None, Price(request=0.002), False, ())
 
@@ -115,7 +115,7 @@ class Served(FakeServices):
             embeddings="openrouter",
             rerank="openrouter",
             chat="openrouter",
-            openrouter_base_url=SimpleNamespace(host="openrouter.ai"),
+            openrouter_base_url="https://openrouter.ai/api/v1",
             embedding_model="a/small",
             hosts=dict.fromkeys(("chat", "embeddings", "rerank"), "openrouter.ai"),
         )
@@ -224,8 +224,8 @@ def test_each_stage_says_where_it_runs_and_what_its_model_costs(fake: Served) ->
     """Per million tokens, or per 1,000 searches; with its longest input, and whether it takes pictures."""
     shown = texts(opened()).replace("\\", "")
     assert shown.count(":gray-badge[openrouter.ai]") == 3
-    assert "$0.25 in, $2.00 out per million tokens · 400K tokens · takes pictures" in shown
-    assert "$0.02 per million tokens · 8K tokens" in shown
+    assert "$0.25 in, $2.00 out per million tokens · reads 400K tokens · takes pictures" in shown
+    assert "$0.025 per million tokens · reads 8K tokens" in shown
     assert "$2.00 per 1,000 searches" in shown
     assert "2 models listed on 21 Nov 2026, 09:30 UTC" in shown
 
@@ -248,10 +248,36 @@ def test_another_reranker_acts_at_once_and_can_be_taken_back(fake: Served) -> No
 
 def test_a_name_that_cannot_be_one_is_refused_with_the_reason(fake: Served) -> None:
     """And the model in use stays."""
-    app = typed(opened(), "model-chat", "two words")
+    app = typed(opened(), "model-chat", "a/two words")
     assert "A model's name is one word" in app.error[0].value.replace("\\", "")
     assert app.selectbox(key="model-chat").value == "a/writer"
     assert fake.choice.preferences == Preferences()
+
+
+def test_words_that_were_typed_to_search_are_not_taken_for_a_name(fake: Served) -> None:
+    """Enter takes what was typed: the one model they mean, or none when they could mean several."""
+    typed(opened(), "model-chat", "WRITER")
+    assert fake.choice.preferences.chat_model == "a/writer"
+    app = typed(opened(), "model-chat", "a")
+    assert "is the whole name of no model" in app.error[0].value
+    assert fake.choice.preferences.chat_model == "a/writer"
+
+
+def test_any_word_is_a_name_at_a_server_whose_models_have_no_maker(fake: Served) -> None:
+    """As with Ollama or llama.cpp."""
+    fake.choice.lists["chat"] = (replace(WRITER, id="qwen3:8b", name="qwen3:8b"),)
+    typed(opened(), "model-chat", "qwen3")
+    assert fake.choice.preferences.chat_model == "qwen3"
+
+
+def test_the_list_to_choose_from_tells_what_is_known_of_each_model(fake: Served) -> None:
+    """Name, price, longest input, pictures."""
+    fake.choice.lists["chat"] = (WRITER, HOSTILE, replace(WRITER, id="a/free", name="a/free", price=Price(0.0, 0.0)))
+    assert opened().selectbox(key="model-chat").options == [
+        "Writer (a/writer) · $0.25 in, $2.00 out · 400K · pictures",
+        "[free](http://evil.example) $x$ (a/evil)",
+        "a/free · free · 400K · pictures",
+    ]
 
 
 def test_models_that_stand_in_are_kept_in_order(fake: Served) -> None:

@@ -10,6 +10,7 @@ from pages.parts.words import count
 from rag import services
 from rag.domain import Collection
 from rag.services import Reindexing
+from rag.usage import dollars
 
 _MOST_NUMBERS = 10_000
 _NAMED = 6
@@ -31,37 +32,30 @@ def _resolved(model: str | None) -> str:
     return model or services.get().settings.embedding_model
 
 
-def standing() -> None:
-    """The length of vectors, and collections that are still indexed with another model."""
-    built = services.get()
-    dimensions = built.preferences.dimensions
-    behind = _behind()
-    length = f"{dimensions:,} numbers" if dimensions else "as long as the model makes them"
-    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        st.markdown(f":small[Vectors: {length}]", width="content")
-        st.button(
-            "Change the length",
-            key="change-length",
-            icon=":material/straighten:",
-            type="tertiary",
-            on_click=begin,
-            args=(built.preferences.embedding_model, dimensions),
-        )
-    if behind:
-        with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-            named = literal(", ".join(one.name for one in behind[:_NAMED]))
-            st.markdown(f":small[Still indexed with another model: {named}]", width="content")
-            st.button(
-                "Move to this model",
-                key="move-collections",
-                icon=":material/move_up:",
-                type="tertiary",
-                on_click=begin,
-                args=(built.preferences.embedding_model, dimensions),
-            )
+def standing() -> list[str]:
+    """Lines of Markdown: the length of vectors, and collections that are still indexed with another model."""
+    dimensions = services.get().preferences.dimensions
+    lines = [f"Vectors of {dimensions:,} numbers" if dimensions else "Vectors as long as the model makes them"]
+    if others := behind():
+        named = literal(", ".join(one.name for one in others[:_NAMED]))
+        more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
+        lines.append(f"Still indexed with another model: {named}{more}")
+    return lines
 
 
-def _behind() -> list[Collection]:
+def buttons() -> None:
+    """Other vectors of the model in use: shorter ones, or those of collections that have none yet."""
+    preferences = services.get().preferences
+    wanted = (preferences.embedding_model, preferences.dimensions)
+    names = [("change-length", "Vector length", ":material/straighten:")]
+    if behind():
+        names.append(("move-collections", "Move collections to this model", ":material/move_up:"))
+    for key, label, icon in names:
+        st.button(label, key=key, icon=icon, type="tertiary", on_click=begin, args=wanted)
+
+
+def behind() -> list[Collection]:
+    """Collections that are indexed with another model than the one in use, and not on their way to it."""
     built = services.get()
     return [
         one
@@ -104,7 +98,7 @@ def _cost(effort: Reindexing) -> str:
     tokens = f"About {effort.tokens:,} tokens will be embedded."
     if effort.cost is None:
         return f"{tokens}{known} What that costs is not known: the server's list has no price for this model."
-    cost = "nothing" if effort.cost == 0 else f"about {literal(prices.dollars(effort.cost))}"
+    cost = "nothing" if effort.cost == 0 else f"about {literal(dollars(effort.cost))}"
     return f"{tokens}{known} At the list price that costs **{cost}**."
 
 

@@ -1,14 +1,17 @@
 """Keys of the models' servers: where each comes from, typing one, and whether it works. None is ever shown."""
 
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
 import streamlit as st
 
-from pages.parts import failures, stages
-from pages.parts.prices import dollars
+from pages.parts import embedding_change, failures, stages
 from pages.parts.untrusted import literal
 from rag import services
 from rag.errors import ProviderError
 from rag.openrouter.models import KeyInfo
 from rag.settings import Stage
+from rag.usage import dollars
 
 _PART = "Keys"
 _ALL = "all"
@@ -34,7 +37,7 @@ def invitation() -> None:
         st.markdown(
             "Footnote works as it is: on this machine, without a key, with sentences picked from your documents. "
             "A key for [OpenRouter](https://openrouter.ai) adds answers in plain words, search by meaning in any "
-            "language, and sharper ranking. What a question needs of your documents is then sent there."
+            "language, and sharper ranking. Passages of your documents are then sent there."
         )
         st.button("Add a key", key="enter-keys", icon=":material/key:", type="primary", on_click=_enter)
 
@@ -61,7 +64,7 @@ def _forget() -> None:
 
 def _form(has_key: bool) -> None:
     choice = services.get().choice
-    host = services.get().settings.openrouter_base_url.host or ""
+    host = urlsplit(str(services.get().settings.openrouter_base_url)).netloc
     hosts = {_ALL: host} | {stage: choice.client(stage).host for stage in stages.STAGES}
     names = {_ALL: f"All at {host}", **stages.NAMES}
     st.subheader("Type a key" if has_key else "Add a key", anchor=False)
@@ -120,16 +123,24 @@ def _test(stage: Stage) -> None:
         st.success(_standing(info), icon=":material/check:")
 
 
-def _stage(stage: Stage) -> None:
-    state = services.get().choice.key_states()[stage]
+def _together() -> Sequence[Sequence[Stage]]:
+    """Stages that have their server and the origin of their key in common."""
+    groups: dict[tuple[str, str], list[Stage]] = {}
+    for stage, state in services.get().choice.key_states().items():
+        groups.setdefault((stages.where(stage), state if stages.is_served(stage) else ""), []).append(stage)
+    return [sorted(group, key=stages.STAGES.index) for group in groups.values()]
+
+
+def _key_of(group: Sequence[Stage]) -> None:
+    stage = group[0]
+    names = ", ".join(stages.NAMES[one] for one in group)
     with st.container(key=f"key-of-{stage}", border=True, gap="xsmall"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             with st.container(gap=None, width="content"):
-                st.markdown(f"**{stages.NAMES[stage]}** · {literal(stages.where(stage))}")
-                st.caption(_STATES[state] if stages.is_served(stage) else "Needs no key")
-            asked = stages.is_served(stage) and st.button(
-                "Test", key=f"test-{stage}", icon=":material/network_check:", type="tertiary"
-            )
+                st.markdown(f"**{names}** :gray-badge[{literal(stages.where(stage))}]")
+                served = stages.is_served(stage)
+                st.caption(_STATES[services.get().choice.key_states()[stage]] if served else "Needs no key")
+            asked = served and st.button("Test", key=f"test-{stage}", icon=":material/network_check:", type="tertiary")
         if asked:
             _test(stage)
 
@@ -139,14 +150,19 @@ def draw() -> None:
     has_key = states != {"none"} or not services.get().models.local
     if st.session_state.pop("key-taken", False):
         st.success("The key is in use from now on.", icon=":material/check:")
+        if embedding_change.behind():
+            st.caption(
+                "Collections that are there already stay as they are and can be asked. To search them with the new "
+                "embedding model too, move them to it under Models."
+            )
     if not has_key:
         st.markdown(
             "No key is needed. With one, a language model writes the answers, meaning is found in any language, and "
             "passages are ranked more sharply. Get one at [openrouter.ai/keys](https://openrouter.ai/keys)."
         )
     else:
-        for stage in stages.STAGES:
-            _stage(stage)
+        for group in _together():
+            _key_of(group)
         if "typed" in states:
             st.button("Forget typed keys", key="forget", icon=":material/key_off:", on_click=_forget)
         st.space("small")

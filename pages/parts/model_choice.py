@@ -11,7 +11,7 @@ from pages.parts.untrusted import literal
 from pages.parts.words import count, day
 from rag import services
 from rag.domain import ModelInfo
-from rag.errors import ProviderError
+from rag.errors import InvalidRequest, ProviderError
 from rag.preferences import MOST_FALLBACKS
 from rag.settings import Stage
 
@@ -23,9 +23,9 @@ _WORK: Mapping[Stage, str] = {
     "rerank": "Reads each candidate beside the question, and decides what is relevant.",
 }
 _LOCAL: Mapping[Stage, str] = {
-    "chat": "Sentences picked from your documents",
-    "embeddings": "Words and their meaning, in a small model",
-    "rerank": "A small model for relevance",
+    "chat": "Sentences are picked from your documents, word for word.",
+    "embeddings": "A small model that comes with Footnote knows words and their meaning.",
+    "rerank": "A small model that comes with Footnote judges what is relevant.",
 }
 
 
@@ -34,7 +34,8 @@ _LOCAL: Mapping[Stage, str] = {
 
 @failures.acting
 def _choose(stage: Stage) -> None:
-    _change(stage, (st.session_state[f"model-{stage}"] or "").strip() or None)
+    name = st.session_state[f"model-{stage}"]
+    _change(stage, _meant(stage, name) if name else None)
 
 
 @failures.acting
@@ -54,8 +55,27 @@ def _change(stage: Stage, model: str | None) -> None:
 @failures.acting
 def _choose_fallbacks() -> None:
     choice = services.get().choice
-    wanted = tuple(name.strip() for name in st.session_state["fallbacks"])
+    wanted = tuple(_meant("chat", name) for name in st.session_state["fallbacks"])
     choice.set_preferences(replace(choice.preferences, fallback_models=wanted))
+
+
+def _meant(stage: Stage, typed: str) -> str:
+    """The name of the model that was chosen or typed. Raises InvalidRequest when it could be several.
+
+    Enter takes what was typed, also where it was meant to search the list. Where all names have a maker
+    ("maker/model"), words without one are such a search.
+    """
+    typed = typed.strip()
+    offered = services.get().choice.offered(stage)
+    if "/" in typed or not all("/" in model.id for model in offered) or not offered:
+        return typed
+    words = typed.casefold().split()
+    found = [model.id for model in offered if all(word in f"{model.name} {model.id}".casefold() for word in words)]
+    if len(found) != 1:
+        raise InvalidRequest(
+            f"“{typed}” is the whole name of no model. Choose one from the list, or type a name like “maker/model”."
+        )
+    return found[0]
 
 
 # ---------------------------------------------------------------- lists
@@ -138,6 +158,8 @@ def _actions(stage: Stage, model: str) -> None:
                 st.rerun()
             except ProviderError as error:
                 problem = error
+        if stage == "embeddings":
+            embedding_change.buttons()
         if getattr(choice.preferences, _PREFERENCE[stage]) is not None:
             st.button(
                 "Back to what the server was started with",
@@ -165,7 +187,7 @@ def _labels(stage: Stage, *names: str) -> dict[str, str]:
 
 def _label(model: ModelInfo) -> str:
     named = model.id if model.name == model.id else f"{model.name} ({model.id})"
-    return " · ".join(part for part in (named, prices.facts(model)) if part)
+    return " · ".join(part for part in (named, prices.brief(model)) if part)
 
 
 def _what_is_known(stage: Stage, model: str) -> str:
@@ -186,24 +208,23 @@ def _served(stage: Stage) -> None:
     key = f"model-{stage}"
     st.session_state[key] = model  # the widget's own memory may be of one that was not taken
     st.selectbox(
-        f"Model for {stages.NAMES[stage].lower()}",
+        "Model, and its price per million tokens",
         list(labels),
         format_func=lambda name: labels.get(name, name),
         key=key,
         accept_new_options=True,
         on_change=_choose,
         args=(stage,),
-        label_visibility="collapsed",
     )
-    st.caption(_what_is_known(stage, model))
+    lines = [_what_is_known(stage, model), _fetched(stage)]
     if stage == "embeddings":
-        embedding_change.standing()
-    if stage == "chat":
-        _fallbacks()
-    st.caption(_fetched(stage))
+        lines[1:1] = embedding_change.standing()
+    st.caption("  \n".join(lines))
     if _fetched_at(stage) is None:
         st.fragment(_arriving, run_every=_ARRIVES_EVERY)(stage)
     _actions(stage, model)
+    if stage == "chat":
+        _fallbacks()
 
 
 def _fallbacks() -> None:
@@ -233,6 +254,8 @@ def _stage(stage: Stage) -> None:
             _served(stage)
         elif stages.where(stage) == "off":
             st.markdown("No reranking: passages stay in the order in which they were found.")
+        elif stage == "embeddings" and not services.get().models.embeddings:
+            st.markdown("Only words are searched.")
         else:
             st.markdown(_LOCAL[stage])
 

@@ -1,15 +1,7 @@
 """What models cost, in words. Pure; nothing here is Markdown yet (a dollar sign begins a formula there)."""
 
 from rag.domain import ModelInfo, Price
-
-
-def dollars(amount: float) -> str:
-    """ "$12.50", "$0.0004", "$0"."""
-    if amount == 0:
-        return "$0"
-    if amount >= 0.01:
-        return f"${amount:,.2f}"
-    return f"${amount:.8f}".rstrip("0") if amount >= 1e-8 else "less than $0.00000001"
+from rag.usage import dollars
 
 
 def tokens(count: int) -> str:
@@ -21,21 +13,32 @@ def tokens(count: int) -> str:
 
 def of(price: Price) -> str:
     """ "$0.25 in, $2.00 out per million tokens", "$2.00 per 1,000 searches", "free"; "" where it is not known."""
-    parts = []
-    if price.request:
-        parts.append(f"{dollars(price.request * 1_000)} per 1,000 searches")
-    if price.prompt and price.completion:
-        parts.append(f"{dollars(price.prompt * 1e6)} in, {dollars(price.completion * 1e6)} out per million tokens")
-    elif price.prompt or price.completion:
-        parts.append(f"{dollars((price.prompt or price.completion or 0.0) * 1e6)} per million tokens")
-    if parts:
-        return ", ".join(parts)
-    return "free" if 0 in (price.prompt, price.request) else ""
+    words = _words(price)
+    return f"{words} per million tokens" if price.prompt or price.completion else words
 
 
 def facts(model: ModelInfo) -> str:
-    """Price, longest input and pictures, as far as they are known: "free · 8K tokens · takes pictures"."""
-    context = f"{tokens(model.context)} tokens" if model.context else ""
-    return " · ".join(
-        fact for fact in (of(model.price), context, "takes pictures" if model.takes_images else "") if fact
-    )
+    """Price, longest input and pictures, as far as they are known: "free · reads 8K tokens · takes pictures"."""
+    context = f"reads {tokens(model.context)} tokens" if model.context else ""
+    return _joined(of(model.price), context, "takes pictures" if model.takes_images else "")
+
+
+def brief(model: ModelInfo) -> str:
+    """The same for a list of models, with the price of tokens per million: "$0.25 in, $2.00 out · 400K · pictures"."""
+    context = tokens(model.context) if model.context else ""
+    return _joined(_words(model.price), context, "pictures" if model.takes_images else "")
+
+
+def _words(price: Price) -> str:
+    searches = f"{dollars(price.request * 1_000)} per 1,000 searches" if price.request else ""
+    prompt, completion = (dollars((per_token or 0.0) * 1e6) for per_token in (price.prompt, price.completion))
+    if price.prompt and price.completion:
+        text = f"{prompt} in, {completion} out"
+    else:
+        text = prompt if price.prompt else f"{completion} out" if price.completion else ""
+    known = ", ".join(part for part in (searches, text) if part)
+    return known or ("free" if 0 in (price.prompt, price.request) else "")
+
+
+def _joined(*facts: str) -> str:
+    return " · ".join(fact for fact in facts if fact)

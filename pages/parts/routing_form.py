@@ -36,7 +36,7 @@ _LISTS = (
     ("only", "Ask only these", "No other provider sees a request. If none of them runs the model, nothing answers."),
     ("ignore", "Never ask these", "They are skipped. If nobody else runs the model, nothing answers."),
 )
-_YES_NO: Mapping[Any, str] = {None: "As usual", True: "Yes", False: "No"}
+_YES_NO: Mapping[Any, str] = {True: "Yes", False: "No"}
 _CHOICES = (
     _Choice(
         "allow_fallbacks",
@@ -48,13 +48,13 @@ _CHOICES = (
         "data_collection",
         "Providers that keep data",
         "“Not allowed” leaves only providers that neither keep requests nor train on them. Few may be left.",
-        {None: "As usual", "allow": "Allowed", "deny": "Not allowed"},
+        {"allow": "Allowed", "deny": "Not allowed"},
     ),
     _Choice(
         "zdr",
         "Zero data retention",
         "Only providers that keep nothing at all, not even for a moment after the answer. Very few may be left.",
-        {None: "As usual", True: "Required", False: "Not required"},
+        {True: "Required", False: "Not required"},
     ),
     _Choice(
         "require_parameters",
@@ -176,6 +176,8 @@ def _choices(stage: Stage) -> None:
                 st.selectbox(
                     one.label,
                     list(one.called),
+                    index=None,
+                    placeholder="As usual",
                     format_func=one.called.__getitem__,
                     key=_key(stage, one.name),
                     help=one.help,
