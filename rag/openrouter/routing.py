@@ -11,6 +11,7 @@ from rag.errors import InvalidRequest
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._/-]{0,99}")
 _MOST_PROVIDERS = 50
+_HIGHEST_PRICE = 1_000_000
 
 Sort = Literal["price", "throughput", "latency"]
 
@@ -19,8 +20,9 @@ Sort = Literal["price", "throughput", "latency"]
 class Routing:
     """Preferences about providers; None and () leave a choice to the server.
 
-    `order`, `only` and `ignore` are provider slugs. Prices are the highest accepted, in US dollars: per million tokens
-    of the prompt and of the completion, per request and per image.
+    `order`, `only` and `ignore` are provider slugs ("deepinfra", or one of its offers: "deepinfra/turbo"). Prices are
+    the highest accepted, in US dollars: per million tokens of the prompt and of the completion, per request and per
+    image.
     """
 
     order: tuple[str, ...] = ()
@@ -38,16 +40,13 @@ class Routing:
 
 
 ANY_PROVIDER = Routing()
-"""Nothing preferred."""
-
-
-ANY_PROVIDER = Routing()
 """No preferences: the server chooses."""
 
 
 def checked(routing: Routing) -> Routing:
     """The same routing when it can be sent. Raises InvalidRequest with what is wrong with it."""
-    for name, slugs in (("order", routing.order), ("only", routing.only), ("ignore", routing.ignore)):
+    for name in ("order", "only", "ignore"):
+        slugs = getattr(routing, name)
         if len(slugs) > _MOST_PROVIDERS:
             raise InvalidRequest(f"At most {_MOST_PROVIDERS} providers can be named for “{name}”.")
         for slug in slugs:
@@ -55,15 +54,16 @@ def checked(routing: Routing) -> Routing:
                 raise InvalidRequest(
                     f"“{slug}” is no provider's short name: use lower-case letters, digits and signs, like “azure”."
                 )
-    if both := sorted({*routing.order, *routing.only} & set(routing.ignore)):
-        raise InvalidRequest(f"“{both[0]}” is both wanted and ignored. Remove it from one of the lists.")
-    for price in (
-        routing.max_prompt_price,
-        routing.max_completion_price,
-        routing.max_request_price,
-        routing.max_image_price,
-    ):
-        if price is not None and not 0 <= price < 1_000_000:
+        if twice := next((slug for slug in slugs if slugs.count(slug) > 1), None):
+            raise InvalidRequest(f"“{twice}” is named twice for “{name}”. Name it once.")
+    for slug in (*routing.order, *routing.only):
+        if _is_among(slug, routing.ignore):
+            raise InvalidRequest(f"“{slug}” is both wanted and ignored. Remove it from one of the lists.")
+    for slug in routing.order if routing.only else ():
+        if not _is_among(slug, routing.only):
+            raise InvalidRequest(f"“{slug}” is preferred, but not among the only providers allowed. Add it there too.")
+    for price in _highest_prices(routing).values():
+        if price is not None and not 0 <= price < _HIGHEST_PRICE:
             raise InvalidRequest("A highest price must be zero or more US dollars.")
     return routing
 
@@ -71,20 +71,31 @@ def checked(routing: Routing) -> Routing:
 def as_provider(routing: Routing, **members: Any) -> dict[str, Any]:
     """The `provider` object of a request without what is not set, `members` on top of it; {} when nothing is."""
     provider: dict[str, Any] = {
-        name: list(slugs)
-        for name, slugs in (("order", routing.order), ("only", routing.only), ("ignore", routing.ignore))
-        if slugs
+        name: list(slugs) for name in ("order", "only", "ignore") if (slugs := getattr(routing, name))
     }
     for name in ("allow_fallbacks", "require_parameters", "data_collection", "zdr", "sort"):
         if (value := getattr(routing, name)) is not None:
             provider[name] = value
-    prices = {
+    prices = {name: _decimal(price) for name, price in _highest_prices(routing).items() if price is not None}
+    if prices:
+        provider["max_price"] = prices
+    return provider | members
+
+
+def _is_among(slug: str, slugs: tuple[str, ...]) -> bool:
+    """Whether a provider is named, or all of its offers are."""
+    return slug in slugs or slug.partition("/")[0] in slugs
+
+
+def _highest_prices(routing: Routing) -> dict[str, float | None]:
+    return {
         "prompt": routing.max_prompt_price,
         "completion": routing.max_completion_price,
         "request": routing.max_request_price,
         "image": routing.max_image_price,
     }
-    # The schema wants prices as strings, though the guide shows numbers.
-    if most := {name: f"{price:.10f}".rstrip("0").rstrip(".") for name, price in prices.items() if price is not None}:
-        provider["max_price"] = most
-    return provider | members
+
+
+def _decimal(price: float) -> str:
+    """The price as the schema wants it, a string without an exponent (though OpenRouter's guide shows numbers)."""
+    return f"{price:.10f}".rstrip("0").rstrip(".")
