@@ -2,6 +2,8 @@
 
 import base64
 import io
+import os
+import signal
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +27,7 @@ from rag.parsing.figures import Box
 from rag.parsing.pictures import Pictures
 from rag.parsing.reader import PICTURES_FAILED, Reader
 from rag.stopping import Stop
+from tests.children import children_of
 from tests.pdfs import HEIGHT, WIDTH, drawn, lines
 
 PARAGRAPH = [
@@ -352,7 +355,58 @@ def test_pictures_beyond_the_limit_are_counted(tmp_path: Path, monkeypatch: pyte
     found: list[Figure] = []
     warnings = figures_pdf.read(path, pages, ending.blocks, found.append)
     assert [figure.page for figure in found] == [1, 2]
-    assert warnings[0].startswith("1 picture was left out")
+    assert warnings == ("1 picture was left out: damaged, or more than the 2 or 64 MB that are searched.",)
+
+
+def test_pictures_that_take_too_long_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a warning; the time for text is not theirs."""
+    from rag.parsing import figures_pdf  # noqa: PLC0415  (beside the child, so that the limit is ours)
+
+    monkeypatch.setattr("rag.parsing.budget.MAX_FIGURE_SECONDS", -1.0)
+    path = drawn(tmp_path / "a.pdf", lambda canvas: show(canvas, picture(), 60, 300, 300, 200))
+    found: list[Figure] = []
+    warnings = figures_pdf.read(path, [Page(1, "1", "", None)], [], found.append)
+    assert found == []
+    assert warnings == ("Taking the pictures out of this file took too long; some were left out.",)
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_text_outlives_a_child_that_dies_over_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closing: bool
+) -> None:
+    """What came before is kept, with a warning; but a reader that is closed has read nothing."""
+
+    def draw(canvas: Canvas) -> None:
+        lines(canvas, PARAGRAPH)
+        # Noise makes files that do not fit into the pipe together, so the child cannot have told all.
+        for row in range(3):
+            noise = PIL.Image.effect_noise((450, 300), 100 + row).convert("RGB")
+            show(canvas, noise, 60, 60 + 220 * row, 300, 200)
+
+    dying = Reader(processes=1)
+    taken = Pictures.add
+
+    def last(pictures: Pictures, message: dict[str, object], pages: list[Page]) -> None:
+        taken(pictures, message, pages)
+        if closing:
+            dying.close()
+        for child in children_of(os.getpid()) - before:
+            os.kill(child, signal.SIGKILL)
+
+    before = children_of(os.getpid())
+    monkeypatch.setattr(Pictures, "add", last)
+    path = drawn(tmp_path / "a.pdf", draw)
+
+    def reading() -> Parsed:
+        return dying.read(path, PDF, lambda done, total: None, Stop(), figures=True)
+
+    if closing:
+        with pytest.raises(UnreadableDocument):
+            reading()
+    else:
+        parsed = reading()
+        assert (len(parsed.blocks), len(parsed.figures), parsed.warnings) == (1, 1, (PICTURES_FAILED,))
+    dying.close()
 
 
 def test_a_file_that_cannot_be_opened_stays_unreadable(read: Callable[[Path], Parsed], tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from rag.errors import Stopped, UnreadableDocument
 from rag.parsing.budget import Budget
 from rag.parsing.reader import Reader
 from rag.stopping import Stop
+from tests.children import children_of, gone
 from tests.pdfs import drawn, form_bomb, lines, worded
 
 ROOT = Path(__file__).parents[1]
@@ -38,32 +38,6 @@ def letter(tmp_path: Path) -> Path:
 
 def unheard(done: int, total: int) -> None:
     """Progress that nobody watches."""
-
-
-def children_of(pid: int) -> set[int]:
-    """The processes that a process started and that have not ended."""
-    found = set()
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = status.read_text().rpartition(")")[2].split()[:2]
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended just now
-        if int(parent) == pid and state != "Z":
-            found.add(int(status.parent.name))
-    return found
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended, waiting a while for it (a zombie that nobody waits for has ended too)."""
-    for _ in range(200):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_a_pdf_comes_back_with_its_map(reader: Reader, letter: Path) -> None:

@@ -206,17 +206,17 @@ class Gathering:
 
     @property
     def full(self) -> bool:
-        """Whether no more are taken: too many, too large together, or too slow."""
+        """Whether no more are taken: too many, too large together, or too late."""
         return (
             len(self._keys) >= budget.MAX_FIGURES
             or self._bytes + budget.MAX_FIGURE_BYTES > budget.MAX_FIGURES_BYTES
-            or time.monotonic() > self._deadline
+            or self.late
         )
 
     @property
-    def empty(self) -> bool:
-        """Whether none was passed on."""
-        return not self._keys
+    def late(self) -> bool:
+        """Whether the time for pictures is over."""
+        return time.monotonic() > self._deadline
 
     def add(self, figure: Figure) -> None:
         """Pass a picture on, unless the same one was."""
@@ -232,9 +232,9 @@ class Gathering:
 
     def warnings(self) -> tuple[str, ...]:
         """What to tell about those left out."""
+        if self.late:
+            return ("Taking the pictures out of this file took too long; some were left out.",)
         if not self._left_out:
             return ()
         pictures = "1 picture was" if self._left_out == 1 else f"{self._left_out} pictures were"
-        return (
-            f"{pictures} left out: a document's first {len(self._keys)} are searched, within limits of size and time.",
-        )
+        return (f"{pictures} left out: damaged, or more than the {budget.MAX_FIGURES} or 64 MB that are searched.",)

@@ -32,7 +32,7 @@ _MOST_PICTURES = 1_000
 _LEAST_SOURCE = 16  # pixels of the embedded picture; smaller ones are stretched into lines and grounds
 _MOST_CLIPS, _MOST_SEGMENTS = 20, 200  # clipping paths looked at, and how long they may be
 _REPEATED = 3  # pages; what is on so many is a logo or letterhead
-_HASHED = 16 * 1024**2  # bytes of an embedded picture
+_HASHED = 4 * 1024**2  # bytes of an embedded picture
 _STAMP = 120  # characters; a scan with no more text than a stamp or page number is still a scan
 
 
@@ -70,7 +70,7 @@ def read(
     except Exception:  # as when reading its text
         return ()
     with document:
-        embedded = [_pictures(document, page.number) for page in pages]
+        embedded = [[] if gathering.late else _pictures(document, page.number) for page in pages]
         pages_with = Counter(digest for pictures in embedded for digest in {picture.digest for picture in pictures})
         repeated = {digest for digest, count in pages_with.items() if count >= _REPEATED}
         before: Block | None = None

@@ -11,7 +11,7 @@ from rag.parsing.pictures import Pictures
 from rag.parsing.process import Children
 from rag.stopping import Stop
 
-PICTURES_FAILED = "Some pictures of this file could not be read; its text is searched."
+PICTURES_FAILED = "Some pictures of this file could not be read and cannot be found."
 
 
 class Reader:
@@ -19,6 +19,7 @@ class Reader:
 
     def __init__(self, processes: int = 2) -> None:
         self._children = Children(processes)
+        self._closed = False
 
     def read(
         self,
@@ -63,13 +64,14 @@ class Reader:
                         case "end":
                             warnings.extend(message["warnings"])
             except UnreadableDocument:
-                if not text or not (text["blocks"] or pictures.found):
+                if self._closed or not text or not (text["blocks"] or pictures.found):
                     raise
                 warnings.append(PICTURES_FAILED)
         return _parsed(pages, text, pictures.found, warnings)
 
     def close(self) -> None:
         """End the child processes; whoever is reading gets UnreadableDocument or Stopped."""
+        self._closed = True
         self._children.close()
 
 
