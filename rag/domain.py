@@ -545,6 +545,8 @@ class Progress:
 # ---------------------------------------------------------------- models on offer
 
 ModelKind = Literal["embeddings", "rerank", "chat"]
+Effort = Literal["none", "minimal", "low", "medium", "high"]
+"""How much a model that thinks should think before it answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ What the server was started with (`settings`) stands behind it: None here means 
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import select
 from sqlalchemy.dialects import sqlite
 
 from rag.database import Database, preferences
+from rag.domain import Effort
 from rag.errors import InvalidRequest
 from rag.openrouter.routing import ANY_PROVIDER, Routing, checked
 
@@ -20,8 +20,6 @@ MOST_FALLBACKS = 3
 
 _LONGEST_NAME = 200
 _KEY = "preferences"
-
-Effort = Literal["none", "minimal", "low", "medium", "high"]
 
 
 @dataclass(frozen=True, slots=True)

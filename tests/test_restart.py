@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import openrouter_server
 from desk import HANDBOOK, word_file
-from openrouter_server import KEY, chunk, event, streams
+from openrouter_server import KEY, chunk, event, regular, streams
 from test_app import ROOT, TOKEN, free_port, healthy, running, start
 
 from rag import services
@@ -77,7 +77,8 @@ def test_killed_while_answering(tmp_path: Path) -> None:
     file = tmp_path / "policy.docx"
     file.write_bytes(word_file(HANDBOOK | {"Visa": "The visa application costs 80 euros."}).getvalue())
     with openrouter_server.serving() as server:
-        server.replies.append(streams(event(chunk("The visa application costs ")), end="stall"))
+        silent = streams(event(chunk("The visa application costs ")), end="stall")
+        server.always = lambda handler: (silent if handler.command == "POST" else regular)(handler)
         settings = {
             "FOOTNOTE_DATA_DIR": str(tmp_path / "data"),
             "FOOTNOTE_EMBEDDINGS": "local",

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from rag.domain import Failure, Finished, ReasoningDelta, TextDelta, Turn
+from rag.domain import Effort, Failure, Finished, ReasoningDelta, TextDelta, Turn
 from rag.errors import BadReply, InputRejected, ModelUnavailable, ProviderError
 from rag.interfaces import Errand, Form
 from rag.openrouter.client import DONE, QUESTION_PATIENCE, Call, Client
@@ -15,7 +15,6 @@ from rag.openrouter.routing import Routing, as_provider
 from rag.openrouter.structured import described, object_in, response_format
 from rag.openrouter.thinking import Thinking
 from rag.openrouter.usage import label
-from rag.preferences import Effort
 
 # Besides the contract's reasons those of DeepSeek, vLLM and others for ending a reply before its end.
 _CUT_SHORT = frozenset({"length", "max_tokens", "content_filter", "error", "abort", "insufficient_system_resource"})
