@@ -55,7 +55,12 @@ class ProviderError(FootnoteError):
     """
 
     def __init__(
-        self, message: str, *, status: int | None = None, retry_after: float | None = None, failure: Failure | None = None
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        failure: Failure | None = None,
     ) -> None:
         super().__init__(message)
         self.failure = failure or Failure(status, "", "", "", "wait")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from rag.domain import Failure, Finished, Image, ReasoningDelta, Spending, TextDelta, Turn, Usage
+from rag.domain import Effort, Failure, Finished, Image, ReasoningDelta, Spending, TextDelta, Turn, Usage
 from rag.errors import (
     BadReply,
     FootnoteError,
@@ -23,7 +23,6 @@ from rag.interfaces import Errand, Form
 from rag.openrouter.chat import OpenRouterChat
 from rag.openrouter.client import Client
 from rag.openrouter.routing import Routing
-from rag.preferences import Effort
 from rag.stopping import Stop
 from tests.openrouter_faults import FAULTS, error_chunk
 from tests.openrouter_server import (
