@@ -622,6 +622,12 @@ def test_pictures_are_bounded_in_pixels_and_bytes(monkeypatch: pytest.MonkeyPatc
     assert encode.bounded(noise, 1024) is None
 
 
+def test_a_thread_is_no_picture() -> None:
+    """What would be a few pixels thin is dropped."""
+    assert encode.bounded(picture(size=(3000, 100)), 1024)
+    assert encode.bounded(picture(size=(10_000, 100)), 1024) is None
+
+
 def test_specks_on_paper_are_blank() -> None:
     """A page number or a scanner's dust is nothing to see; a line of type is."""
     page = PIL.Image.new("RGB", (900, 1200), "white")

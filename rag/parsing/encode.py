@@ -16,6 +16,7 @@ _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
 _MOST_PIXELS = 50_000_000
 _QUALITY = 80
 _SMALLER = (1.0, 0.7, 0.5)  # shares of the longest edge, tried until the file is small enough
+_THINNEST = 16  # pixels; models refuse what is thinner, and nobody can read it
 _SHADES = 24  # of 255; what differs less from the page's ground is noise of a scanner
 _LEAST_INK = 0.0005  # of the pixels; a lone page number has less
 _GLANCE = 800  # pixels of the longest edge that are looked at for ink
@@ -63,11 +64,16 @@ def blank(picture: PIL.Image.Image) -> bool:
 
 
 def bounded(picture: PIL.Image.Image, longest: int) -> Image | None:
-    """The picture (RGB) encoded, at most `longest` pixels at its longest edge; None where it stays too large a file."""
+    """The picture (RGB) encoded, at most `longest` pixels at its longest edge.
+
+    None where it stays too large a file, or becomes too thin to see.
+    """
     for share in _SMALLER:
         edge = int(longest * share)
         smaller = picture.copy()
         smaller.thumbnail((edge, edge), PIL.Image.Resampling.LANCZOS)
+        if min(smaller.size) < _THINNEST:
+            return None
         data, media_type = smallest(smaller, _QUALITY)
         if len(data) <= MAX_FIGURE_BYTES:
             return Image("image/png" if media_type == "image/png" else "image/jpeg", data)
