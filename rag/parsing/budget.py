@@ -10,7 +10,7 @@ MAX_CHARACTERS = 30_000_000
 MAX_SECONDS = 300.0
 """Processor and wall seconds that one file may take."""
 
-MAX_FIGURES = 200
+MAX_FIGURES = 500
 MAX_FIGURE_BYTES = 1024**2
 MAX_FIGURES_BYTES = 64 * 1024**2
 """Of all pictures taken out of one file, encoded."""
