@@ -145,16 +145,29 @@ def _key_of(group: Sequence[Stage]) -> None:
             _test(stage)
 
 
+def _taken() -> None:
+    """A key has just been typed: what is new with it."""
+    choice = services.get().choice
+    st.success("The key is in use from now on.", icon=":material/check:")
+    if embedding_change.behind():
+        st.caption(
+            "Collections that are there already stay as they are and can be asked. To search them with the new "
+            "embedding model too, move them to it under Models."
+        )
+    try:
+        with st.spinner("Loading the lists of models"):
+            for stage in stages.STAGES:
+                if choice.is_stale(stage):
+                    choice.refresh(stage)
+    except ProviderError as error:
+        failures.show(str(error), error.failure)
+
+
 def draw() -> None:
     states = set(services.get().choice.key_states().values())
     has_key = states != {"none"} or not services.get().models.local
     if st.session_state.pop("key-taken", False):
-        st.success("The key is in use from now on.", icon=":material/check:")
-        if embedding_change.behind():
-            st.caption(
-                "Collections that are there already stay as they are and can be asked. To search them with the new "
-                "embedding model too, move them to it under Models."
-            )
+        _taken()
     if not has_key:
         st.markdown(
             "No key is needed. With one, a language model writes the answers, meaning is found in any language, and "

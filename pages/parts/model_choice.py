@@ -138,9 +138,19 @@ def _arriving(stage: Stage) -> None:
         st.rerun()
 
 
+def _refresh(stage: Stage) -> None:
+    try:
+        with st.spinner("Asking the server"):
+            services.get().choice.refresh(stage)
+    except ProviderError as error:
+        failures.show(str(error), error.failure)
+        st.caption("The names in use go on working, and any other can be typed.")
+    else:
+        st.rerun()
+
+
 def _actions(stage: Stage, model: str) -> None:
     choice = services.get().choice
-    problem: ProviderError | None = None
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         shows = st.session_state.get(f"providers-of-{stage}") == model
         st.button(
@@ -151,13 +161,7 @@ def _actions(stage: Stage, model: str) -> None:
             on_click=_toggle,
             args=(f"providers-of-{stage}", model),
         )
-        if st.button("Refresh the list", key=f"refresh-{stage}", icon=":material/refresh:", type="tertiary"):
-            try:
-                with st.spinner("Asking the server"):
-                    choice.refresh(stage)
-                st.rerun()
-            except ProviderError as error:
-                problem = error
+        refreshes = st.button("Refresh the list", key=f"refresh-{stage}", icon=":material/refresh:", type="tertiary")
         if stage == "embeddings":
             embedding_change.buttons()
         if getattr(choice.preferences, _PREFERENCE[stage]) is not None:
@@ -169,9 +173,8 @@ def _actions(stage: Stage, model: str) -> None:
                 on_click=_reset,
                 args=(stage,),
             )
-    if problem is not None:
-        failures.show(str(problem), problem.failure)
-        st.caption("The names in use go on working, and any other can be typed.")
+    if refreshes:
+        _refresh(stage)
     if shows:
         _shown_providers(stage, model)
 
@@ -191,8 +194,11 @@ def _label(model: ModelInfo) -> str:
 
 
 def _what_is_known(stage: Stage, model: str) -> str:
-    """Markdown: price, length and pictures of the model in use."""
-    info = services.get().choice.info(stage, model)
+    """Markdown: price, length and pictures of the model in use; "" where there is no list to know them from."""
+    choice = services.get().choice
+    info = choice.info(stage, model)
+    if not choice.offered(stage):
+        return ""
     if info is None:
         return "Not in the server's list: its price and the longest text it takes are not known."
     said = literal(prices.facts(info))
@@ -219,7 +225,7 @@ def _served(stage: Stage) -> None:
     lines = [_what_is_known(stage, model), _fetched(stage)]
     if stage == "embeddings":
         lines[1:1] = embedding_change.standing()
-    st.caption("  \n".join(lines))
+    st.caption("  \n".join(line for line in lines if line))
     if _fetched_at(stage) is None:
         st.fragment(_arriving, run_every=_ARRIVES_EVERY)(stage)
     _actions(stage, model)

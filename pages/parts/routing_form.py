@@ -240,8 +240,8 @@ def draw() -> None:
         )
     if not stages.is_openrouter(stage):
         st.info(
-            f"{stages.NAMES[stage]} come from {literal(stages.where(stage))}. Only OpenRouter has providers to choose "
-            "from; other servers may ignore what is set here, or refuse it."
+            f"This is done by {literal(stages.where(stage))}. Only OpenRouter has providers to choose from; other "
+            "servers may ignore what is set here, or refuse it."
         )
     if any(_key(stage, name) not in st.session_state for name in _names(stage)):
         _fill(stage, _saved(stage))
