@@ -163,6 +163,15 @@ def test_the_temperature_can_be_the_models_own(host: OpenRouterServer, client: C
     assert "temperature" not in sent(host)
 
 
+def test_a_server_that_ignores_the_limit_is_held_to_it(host: OpenRouterServer, client: Client) -> None:
+    """Some know the limit by another name; the reply ends as cut off, not after a million characters."""
+    host.text_pieces = ["x" * 100] * 100
+    events = list(OpenRouterChat(client, "maker/chat-1", longest=16).stream([Turn("user", "Hello")], Errand()))
+    assert sum(len(event.text) for event in events[:-1]) == 128
+    assert events[-1].complete is False
+
+
+
 @pytest.mark.parametrize("effort", ["none", "minimal", "high"])
 def test_how_much_to_think_is_told(host: OpenRouterServer, client: Client, effort: Effort) -> None:
     """Not at all, too."""

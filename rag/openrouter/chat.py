@@ -20,6 +20,7 @@ from rag.openrouter.usage import label
 _CUT_SHORT = frozenset({"length", "max_tokens", "content_filter", "error", "abort", "insufficient_system_resource"})
 _FORM_REFUSED = frozenset({400, 404, 422, 503})
 _LONGEST_REPLY = 1_000_000  # characters, thoughts included: a server that never ends must not fill the memory
+_LONGEST_TOKEN = 8  # characters, on the average of a text: servers that do not know the limit are held to it here
 _ANY_PROVIDER = Routing()
 
 
@@ -73,7 +74,8 @@ class OpenRouterChat:
         Stopped.
         """
         body = {"stream": True, "stream_options": {"include_usage": True}, **self._sampling(), **self._provider()}
-        model, reason, done, room = self._model, "", False, _LONGEST_REPLY
+        model, reason, done = self._model, "", False
+        room = min(_LONGEST_REPLY, _LONGEST_TOKEN * (self._longest or _LONGEST_REPLY))
         thinking = Thinking(self._begins_amid_thoughts)
         text, reasoning = Characters(), Characters()
         with closing(self._client.events(self._call(turns, errand, body), errand)) as events:  # type: ignore[type-var]
