@@ -184,17 +184,21 @@ def _why_no_figures(collection: Collection) -> str | None:
     models = services.get().models
     if not models.embedding_takes_images:
         return (
-            "For this, choose an embedding model that takes pictures in Settings → Models, for example "
-            f"{literal(_TAKES_IMAGES)}."
+            f"Needs an embedding model that takes pictures, like {literal(_TAKES_IMAGES)}: choose one in "
+            "Settings → Models."
         )
     if collection.dimension is not None and collection.embedding_model != models.embeddings:
-        return f"For this, re-index the collection with {literal(models.embeddings)} first."
+        return f"Needs the collection to be re-indexed with {literal(models.embeddings)}, which takes pictures."
     return None
 
 
-@st.dialog("Search pictures and scanned pages?", on_dismiss=_close)
-@failures.drawing
 def _figures(collection: Collection) -> None:
+    title = "Search text only?" if collection.figures else "Search pictures and scanned pages?"
+    st.dialog(title, on_dismiss=_close)(_change_figures)(collection)
+
+
+@failures.drawing
+def _change_figures(collection: Collection) -> None:
     built = services.get()
     documents = built.library.documents(collection.id)
     again = f"{count(len(documents), 'document')} of **{literal(collection.name)}** will be read again"

@@ -9,6 +9,7 @@ from rag import services
 
 _PICTURES = Path(__file__).parent / "parts"
 _LOOKED_AT_EVERY = 0.5
+_TAB = "tab"
 
 _STARTING = {
     "starting": "Footnote is starting",
@@ -30,6 +31,16 @@ def _not_ready() -> None:
     st.caption("Your documents and conversations are safe. This page goes on by itself.")
 
 
+def _choose_settings_tab() -> None:
+    """A link to a part of the settings opens it once; then the address forgets it, and the reader may turn away."""
+    wanted = st.query_params.get(_TAB)
+    if wanted is None:
+        return
+    del st.query_params[_TAB]
+    if wanted in failures.SETTINGS_TABS:
+        st.session_state["settings_tab"] = wanted
+
+
 def draw() -> None:
     st.set_page_config(page_title="Footnote", page_icon=str(_PICTURES / "icon.png"), layout="centered")
     st.logo(str(_PICTURES / "wordmark.png"), size="large")
@@ -41,6 +52,7 @@ def draw() -> None:
         ],
         position="top",
     )
+    _choose_settings_tab()
     with failures.shown():
         if services.get().state().name != "ready":
             st.fragment(_not_ready, run_every=_LOOKED_AT_EVERY)()

@@ -420,9 +420,9 @@ def test_what_stands_behind_a_failure_is_folded_and_literal(filled: FakeServices
     app = failed(filled, "No credit.", Failure(402, "Inventor", "gen-7", said, "credit"))
     details = next(one for one in app.expander if one.label == "Details")
     assert not details.proto.expanded
-    assert details.text[0].value == (
-        "Status: 402\nProvider: Inventor\nRequest id: gen-7\nThe server said: ![x](http://evil.example) $x$"
-    )
+    status, provider, request, said = details.caption[0].value.split("  \n")
+    assert (status, provider, request) == ("Status\\: 402", "Provider\\: Inventor", "Request id\\: gen\\-7")
+    assert said == "The server said\\: \\!\\[x\\]\\(http\u2060\\:\\/\\/evil\\.example\\) \\$x\\$"
 
 
 def test_a_failure_about_which_nothing_is_known_has_no_details(filled: FakeServices) -> None:
@@ -450,12 +450,12 @@ def test_each_remedy_has_its_place_in_the_settings(remedy: Remedy, tab: str | No
 def test_a_failure_links_to_the_settings_that_mend_it(filled: FakeServices) -> None:
     """One click from the sentence to the place it speaks of."""
     app = failed(filled, "The key was refused.", Failure(401, "", "", "", "key"))
-    assert link(app) == "Settings → Keys?part=Keys"
+    assert link(app) == "Settings → Keys?tab=Keys"
 
 
 def test_a_sentence_that_names_the_settings_links_there(filled: FakeServices) -> None:
     """A budget that is spent is no failure of a server, and waiting is not all one can do."""
-    assert link(failed(filled, "The budget is spent. Raise it in Settings → Usage.")) == "Settings → Usage?part=Usage"
+    assert link(failed(filled, "The budget is spent. Raise it in Settings → Usage.")) == "Settings → Usage?tab=Usage"
     waits = Failure(503, "", "", "", "wait")
     assert failures.settings_tab("Allow other providers in Settings → Routing.", waits) == "Routing"
 
@@ -463,6 +463,23 @@ def test_a_sentence_that_names_the_settings_links_there(filled: FakeServices) ->
 def test_a_sentence_that_names_no_settings_links_nowhere(filled: FakeServices) -> None:
     """There is no link that leads to nothing."""
     assert link(failed(filled, "Something unexpected went wrong.")) == ""
+
+
+@pytest.mark.parametrize(("tab", "opened_tab"), [("Usage", "Usage"), ("<b>", "Models")])
+def test_a_link_opens_its_part_of_the_settings_once(filled: FakeServices, tab: str, opened_tab: str) -> None:
+    """The address forgets it, so that the reader can turn to another part; one that does not exist changes nothing."""
+    app = opened()
+    app.query_params["tab"] = tab
+    app = sound(app.switch_page("settings.py").run())
+    assert app.session_state["settings_tab"] == opened_tab
+    assert "tab" not in app.query_params
+
+
+def test_an_answer_stopped_before_its_first_word_says_so(filled: FakeServices) -> None:
+    """There is no incomplete answer to look for."""
+    app = ask(opened(), "How many?")
+    filled.conversations.change("m1", state="stopped", answer=None, text="")
+    assert "Stopped before the answer began." in texts(sound(app.run()))
 
 
 def snapshot(stage: LiveStage, started: float = 0.0, changed: float = 0.0) -> Snapshot:
@@ -504,7 +521,9 @@ def test_what_a_model_thought_is_folded_above_the_answer(filled: FakeServices) -
     folded = app.chat_message[1].expander[0]
     assert folded.label == "How the model got there"
     assert not folded.proto.expanded
-    assert folded.text[0].value == "Page 4 says **five**.\n![x](http://evil.example)"
+    first, second = folded.caption[0].value.split("  \n")
+    assert first == "Page 4 says \\*\\*five\\*\\*\\."
+    assert second.startswith("\\!\\[x\\]")
 
 
 def test_without_thoughts_there_is_nothing_to_unfold(filled: FakeServices) -> None:
@@ -680,7 +699,7 @@ def test_a_failed_document_links_to_the_settings_that_mend_it(fake: FakeServices
     document = fake.library.all_documents["d1"]
     refused = replace(document.newest, problem="The key was refused: check it in Settings → Keys (OPENROUTER_API_KEY).")
     fake.library.all_documents["d1"] = replace(document, newest=refused)
-    assert link(opened("documents.py")) == "Settings → Keys?part=Keys"
+    assert link(opened("documents.py")) == "Settings → Keys?tab=Keys"
 
 
 def test_pictures_need_an_embedding_model_that_takes_them(filled: FakeServices) -> None:
@@ -725,7 +744,7 @@ def test_a_collection_of_another_model_must_be_reindexed_before_its_pictures_are
     filled.models.embeddings, filled.models.embedding_takes_images = "openrouter:seeing", True
     app = opened("documents.py")
     assert app.toggle(key="search-figures").disabled
-    assert "re-index the collection with openrouter\\:seeing first" in texts(app)
+    assert "to be re-indexed with openrouter\\:seeing" in texts(app)
 
 
 def test_a_collection_indexed_on_this_machine_answers_beside_a_server(filled: FakeServices) -> None:

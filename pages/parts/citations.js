@@ -40,7 +40,7 @@ function place(card, target) {
 }
 
 function fill(card, source) {
-  const words = element("div", "min-width: 0; overflow-wrap: anywhere");
+  const words = element("div", "flex: 1 1 10rem; min-width: 0; overflow-wrap: anywhere");
   words.append(
     element("div", "font-weight: 600", source.document),
     element("div", "opacity: 0.7; font-size: 13px", source.place),
@@ -54,9 +54,9 @@ function fill(card, source) {
       ),
     );
   }
-  // A page stands small beside its sentence; a picture is what there is to see.
+  // A page stands small beside its sentence; a picture is what there is to see, and the words go below a wide one.
   const isFigure = source.kind === "figure";
-  const row = element("div", `display: flex; gap: 12px; align-items: flex-start; ${isFigure ? "flex-direction: column" : ""}`);
+  const row = element("div", `display: flex; gap: 12px; align-items: flex-start; flex-wrap: ${isFigure ? "wrap" : "nowrap"}`);
   if (source.picture) {
     const picture = element(
       "img",

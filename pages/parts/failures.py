@@ -9,7 +9,7 @@ from typing import ParamSpec
 
 import streamlit as st
 
-from pages.parts.untrusted import literal, plain
+from pages.parts.untrusted import literal, marked
 from rag.domain import Failure, Remedy
 from rag.errors import FootnoteError, ProviderError, incident
 
@@ -40,18 +40,19 @@ def sentence(error: Exception) -> str:
 
 def show(problem: str, failure: Failure | None = None) -> None:
     """The sentence; below it the way to the settings that can mend it, and folded what a model's server said."""
-    st.error(literal(problem), icon=":material/error:")
-    mend(problem, failure)
-    if failure is not None and (behind := _behind(failure)):
-        with st.expander("Details", type="compact"):
-            st.text(behind)
+    with st.container(gap="xxsmall"):
+        st.error(literal(problem), icon=":material/error:")
+        mend(problem, failure)
+        if failure is not None and (behind := _behind(failure)):
+            with st.expander("Details", type="compact"):
+                st.caption(marked(behind, 0, 0))
 
 
 def mend(problem: str, failure: Failure | None = None) -> None:
     """A link to the part of the settings where something can be done about it, if there is one."""
     tab = settings_tab(problem, failure)
     if tab is not None:
-        st.page_link(_SETTINGS, label=f"Settings → {tab}", icon=":material/tune:", query_params={"part": tab})
+        st.page_link(_SETTINGS, label=f"Settings → {tab}", icon=":material/tune:", query_params={"tab": tab})
 
 
 def settings_tab(problem: str, failure: Failure | None = None) -> str | None:
@@ -68,7 +69,7 @@ def _behind(failure: Failure) -> str:
         ("Request id", failure.request_id),
         ("The server said", failure.said),
     )
-    return plain("\n".join(f"{name}: {value}" for name, value in facts if value))
+    return "\n".join(f"{name}: {value}" for name, value in facts if value)
 
 
 @contextmanager

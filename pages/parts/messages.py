@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import citations, cost, failures, source_list, untrusted
-from pages.parts.untrusted import literal, plain
+from pages.parts.untrusted import literal
 from pages.parts.words import count, seconds
 from rag import services
 from rag.chat import Snapshot, can_resume
@@ -20,6 +20,7 @@ _LONG_QUESTION = 1500
 _LONG_REASONING = 600
 _REASONING_HEIGHT = 220
 _REASONING_SEEN = 3000  # characters of the latest thoughts, while the model thinks
+_REASONING_SHOWN = 20_000  # characters of all of them: each look at the page brings them anew
 _REASONING = "How the model got there"
 _DOING = {
     "rewriting": "Understanding the question",
@@ -30,6 +31,7 @@ _DOING = {
     "checking": "Checking citations",
     "done": "Finishing",
 }
+_STOPPED_EARLY = ":material/stop_circle: Stopped before the answer began."
 _STATES = {
     "stopped": ":material/stop_circle: Stopped. The answer is incomplete.",
     "interrupted": ":material/power_off: This was interrupted while it was being written. What had arrived is kept.",
@@ -74,7 +76,7 @@ def answer(message: Message, asked: str, *, is_last: bool, can_regenerate: bool)
         found = message.answer
         if found is not None and found.reasoning:
             is_long = len(found.reasoning) > _LONG_REASONING
-            _reasoning(message.id, is_long=is_long).text(plain(found.reasoning))
+            _reasoning(message.id, is_long=is_long).caption(_thoughts(found.reasoning))
         if found is not None and found.refused:
             _refusal(message, found)
         elif message.text:
@@ -82,18 +84,19 @@ def answer(message: Message, asked: str, *, is_last: bool, can_regenerate: bool)
         if message.state == "failed" or message.problem:  # a second try that failed leaves the first answer above
             failures.show(message.problem or "The answer could not be written.", message.failure)
         elif message.state in _STATES:
-            st.caption(_STATES[message.state])
+            is_early = message.state == "stopped" and not message.text
+            st.caption(_STOPPED_EARLY if is_early else _STATES[message.state])
         if found is not None:
             _remarks(found, asked)
             source_list.draw(message, expanded=is_last)
         _actions(message, can_regenerate)
 
 
-def _reasoning(message_id: str, *, is_long: bool) -> DeltaGenerator:
+def _reasoning(message_id: str, *, is_long: bool, follows: bool = False) -> DeltaGenerator:
     """Room for what a model thought aloud, folded: it is no part of the answer and nothing in it is checked."""
     with (
         st.expander(_REASONING, type="compact", icon=":material/psychology:", key=f"reasoning-{message_id}"),
-        st.container(height=_REASONING_HEIGHT if is_long else "content", border=False, autoscroll=True),
+        st.container(height=_REASONING_HEIGHT if is_long else "content", border=False, autoscroll=follows),
     ):
         return st.empty()
 
@@ -141,7 +144,7 @@ def _once_more(message: Message) -> None:
     if (
         can_resume(message)
         and services.get().models.chat is not None
-        and st.button("Continue", key=f"continue-{message.id}", icon=":material/resume:", type="tertiary")
+        and st.button("Continue", key=f"continue-{message.id}", icon=":material/resume:")
     ):
         chat.resume(message.id)
         st.rerun()
@@ -192,9 +195,9 @@ def follow(place: Writing) -> None:
             if snapshot.reasoning != thought:
                 if thoughts is None:
                     with place.reasoning.container():
-                        thoughts = _reasoning(message_id, is_long=True)
+                        thoughts = _reasoning(message_id, is_long=True, follows=True)
                 thought = snapshot.reasoning
-                thoughts.text(_latest(thought))
+                thoughts.caption(_latest(thought))
             if snapshot.text:
                 place.text.markdown(as_markdown(snapshot.text, message_id, numbers), anchors=False)
             if len(numbers) > brought:
@@ -222,9 +225,17 @@ def stop(message_id: str) -> None:
         live.wait(snapshot.revision, _REDRAWN_EVERY)
 
 
+def _thoughts(reasoning: str) -> str:
+    """Markdown: what the model thought, from its beginning."""
+    left = len(reasoning) - _REASONING_SHOWN
+    rest = f"\n… {count(left, 'more character')}" if left > 0 else ""
+    return untrusted.marked(reasoning[:_REASONING_SHOWN] + rest, 0, 0)
+
+
 def _latest(reasoning: str) -> str:
-    """The end of what the model thinks; all of it can be read when the answer is there."""
-    return plain(reasoning if len(reasoning) <= _REASONING_SEEN else f"…{reasoning[-_REASONING_SEEN:]}")
+    """Markdown: the end of what the model thinks; the rest can be read when the answer is there."""
+    text = reasoning if len(reasoning) <= _REASONING_SEEN else f"…{reasoning[-_REASONING_SEEN:]}"
+    return untrusted.marked(text, 0, 0)
 
 
 def doing(snapshot: Snapshot, now: float) -> str:

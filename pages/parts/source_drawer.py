@@ -60,9 +60,10 @@ def _drawer(message: Message) -> None:
     with st.container(key="source-drawer"):
         _heading(citation)
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-            _support(citation)
+            with st.container(width="content", gap="xxsmall"):
+                _support(citation)
+                _verdict(citation)
             _neighbours(message.id, citation, numbers)
-        _verdict(citation)
         if citation.chunk.figure is not None:
             _figure(citation)
         elif not _page_picture(citation):

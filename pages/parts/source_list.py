@@ -70,7 +70,7 @@ def _cited(message_id: str, citation: Citation, answer: Answer) -> None:
     score = _scores(citation.relevance, scores.hit_of(answer, chunk.id), answer)
     doubts = (_DOUBTS.get(citation.support), _VERDICTS.get(citation.verdict) if citation.verdict else None)
     if doubt := " · ".join(filter(None, doubts)):
-        score += f" :small[:orange[{doubt}]]"
+        score += f" :small[:orange[· {doubt}]]"
     st.markdown(_lines(f"{chip(message_id, citation.number)} {where}", quote, score))
 
 
