@@ -282,6 +282,7 @@ def _budget() -> None:
     with left:
         st.number_input(
             "US dollars a month",
+            value=None,  # what it stands for when it is emptied
             min_value=0.01,
             step=1.0,
             format="%.2f",
