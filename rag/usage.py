@@ -139,10 +139,11 @@ class Ledger:
     def spent_in_month(self, moment: datetime | None = None) -> float:
         """What the calls of that calendar month, by default the present one, cost; without reading them again."""
         month = month_of(moment or now())
-        if self._running[0] != month:
+        running = self._running
+        if running[0] != month:
             with self._writing:
-                self._running = self._summed(month)
-        return self._running[1]
+                running = self._running = self._summed(month)
+        return running[1]
 
     def check(self, budget: float | None, moment: datetime | None = None) -> None:
         """Raise OverBudget when the calls of this calendar month have cost the whole budget (None: no limit)."""
