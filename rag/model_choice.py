@@ -112,7 +112,7 @@ class ModelChoice:
             rerank=models.reranker.model if models.reranker else None,
             chat=models.chat.model if models.chat else None,
             bands=models.reranker.bands if models.reranker else None,
-            local="openrouter" not in {settings.embeddings, settings.rerank, settings.chat},
+            local=_is_local(settings),
             notices=() if has_static else (_NO_STATIC_MODEL,),
             embedding_takes_images=models.embedder is not None and models.embedder.takes_images,
             rerank_takes_images=models.reranker is not None and models.reranker.takes_images,
@@ -270,6 +270,7 @@ class ModelChoice:
             fusion=retrieval.STATIC if settings.embeddings == "local" else retrieval.CONTEXTUAL,
             count_tokens=self._static.count_tokens if self._static else _quarters,
             static=self._static,
+            are_billed=not _is_local(settings),
             shows_reasoning=wanted.shows_reasoning,
             checks_citations=wanted.checks_citations,
             splits_questions=wanted.splits_questions,
@@ -293,6 +294,11 @@ class ModelChoice:
     def _takes_images(self, stage: Stage, model: str) -> bool:
         info = self.info(stage, model)
         return info.takes_images if info else bool(_SEES[stage].search(model))
+
+
+def _is_local(settings: Settings) -> bool:
+    """Whether nothing leaves this machine."""
+    return "openrouter" not in {settings.embeddings, settings.rerank, settings.chat}
 
 
 def _kind(stage: Stage) -> ModelKind:

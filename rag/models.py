@@ -12,8 +12,9 @@ class Models:
     """One model per stage; None where the stage is off or not available on this platform.
 
     `fusion` fits the embedder, `count_tokens` measures chunks and needs no network. `static` is the local embedder,
-    which is there beside any other: collections that were indexed with it need no server. The three switches are people's
-    preferences: keep the chat model's thoughts for the reader, have it judge citations, have it take questions apart.
+    which is there beside any other: collections that were indexed with it need no server. `are_billed` is False where
+    no stage calls a server. The three switches are people's preferences: keep the chat model's thoughts for the
+    reader, have it judge citations, have it take questions apart.
     """
 
     embedder: Embedder | None
@@ -23,6 +24,7 @@ class Models:
     fusion: Fusion
     count_tokens: Callable[[Sequence[str]], list[int]]
     static: Embedder | None = None
+    are_billed: bool = True
     shows_reasoning: bool = False
     checks_citations: bool = False
     splits_questions: bool = False

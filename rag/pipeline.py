@@ -179,7 +179,8 @@ class Pipeline:
 
             if not missing:
                 continue
-            account.check_budget()
+            if embedder is not self._models().static:
+                account.check_budget()
             inputs = self._inputs(embedder, [wanted[key] for key in missing])
             try:
                 embedder.embed(inputs, "document", account.errand("indexing", stop), keep)
@@ -224,9 +225,10 @@ class Pipeline:
 
         Raises ProviderError, OverBudget, WrongEmbeddingModel, Stopped.
         """
+        models = self._models()
         account = Account(self._books, self._stores.library.collection(collection_id))
-        account.check_budget()
-        events = self._search.run((question,), account, self._models(), stop)
+        _check_budget(account, models)
+        events = self._search.run((question,), account, models, stop)
         try:
             while True:
                 next(events)
@@ -254,7 +256,7 @@ class Pipeline:
         """
         models = self._models()
         account = Account(self._books, self._stores.library.collection(collection_id), about, session)
-        account.check_budget()
+        _check_budget(account, models)
         try:
             queries = asking.queries(question, history, models, account, stop)
             searched = yield from self._search.run(queries, account, models, stop)
@@ -314,6 +316,12 @@ class Pipeline:
             )
         finally:
             account.settle()
+
+
+def _check_budget(account: Account, models: Models) -> None:
+    """Raise OverBudget when the month's is spent; what costs nothing goes on."""
+    if models.are_billed:
+        account.check_budget()
 
 
 def _written(

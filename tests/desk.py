@@ -50,6 +50,7 @@ class Desk:
         self.chat: Speaker | None = None
         self.pictures = Pictures()
         self.budget: float | None = None
+        self.are_billed = True
         self.books = Books(self.stores.ledger, lambda: self.budget, lambda stage, model: None)
         self.shows_reasoning = self.checks_citations = self.splits_questions = False
         self.collection = self.library.create_collection("Policies", "fake:bag")
@@ -68,6 +69,7 @@ class Desk:
             retrieval.STATIC,
             quarters,
             static=self.static,
+            are_billed=self.are_billed,
             shows_reasoning=self.shows_reasoning,
             checks_citations=self.checks_citations,
             splits_questions=self.splits_questions,

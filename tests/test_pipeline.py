@@ -329,6 +329,15 @@ def test_a_spent_budget_stops_questions_and_indexing(handbook: Desk) -> None:
     assert (handbook.embedder.asked, handbook.chat.heard) == ([], [])
 
 
+def test_a_spent_budget_leaves_local_work_alone(handbook: Desk) -> None:
+    """It costs nothing."""
+    handbook.static, handbook.are_billed = handbook.embedder, False
+    handbook.budget = 0.0001
+    assert not handbook.answer("How many days of annual leave?").refused
+    handbook.add("travel.docx", {"Visa": "The visa application costs 80 euros."})
+    handbook.ingest()
+
+
 # ------------------------------------------------------------------ questions within questions
 
 
