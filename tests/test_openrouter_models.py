@@ -1,16 +1,20 @@
 """rag.openrouter.models: lists are read leniently, page by page, from any server."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from rag.domain import ModelInfo, Price
 from rag.errors import BadKey, BadReply, ModelUnavailable, ProviderError
 from rag.interfaces import Errand
 from rag.openrouter import models
+from rag.openrouter.client import Client
 from rag.openrouter.models import KeyInfo, Provider
+from tests.openrouter_catalogue import MODELS
+from tests.openrouter_server import KEY, OpenRouterServer, serving
 
 CHAT = {
     "id": "openai/gpt-5-mini",
@@ -306,3 +310,45 @@ def test_a_refused_key_is_refused() -> None:
     """The client's sentence reaches the person."""
     with pytest.raises(BadKey):
         models.key(FakeClient({"/key": BadKey("refused", status=401)}), Errand())  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- over sockets, against the strict server
+
+
+@pytest.fixture
+def host() -> Iterator[OpenRouterServer]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def client(host: OpenRouterServer) -> Iterator[Client]:
+    made = Client(host.url, SecretStr(KEY), backoff=0.0001)
+    yield made
+    made.close()
+
+
+def test_a_server_that_keeps_the_contract_is_understood(client: Client) -> None:
+    """Every kind has its models, and nothing that was asked is refused."""
+    listed = {kind: models.offered(client, kind, Errand()) for kind in ("embeddings", "rerank", "chat")}
+    assert sum(map(len, listed.values())) == len(MODELS)
+    assert {model.id for model in listed["rerank"]} == {"maker/rerank-1", "maker/seeing-rerank-1"}
+    (ranker,) = (model for model in listed["rerank"] if model.id == "maker/rerank-1")
+    assert (ranker.price.request, ranker.context, ranker.takes_images) == (0.002, 4_096, False)
+    (alias,) = (model for model in listed["chat"] if model.alias_of)
+    assert (alias.id, alias.alias_of) == ("~maker/chat-latest", "maker/chat-1")
+
+
+def test_providers_of_a_server_that_keeps_the_contract(client: Client) -> None:
+    """With their prices, under the names that routing takes."""
+    assert [one.slug for one in models.providers(client, "maker/chat-1", Errand())] == ["inventor/fp8", "second"]
+    assert models.providers(client, "maker/unknown", Errand()) == ()
+
+
+def test_the_key_of_a_server_that_keeps_the_contract(client: Client, host: OpenRouterServer) -> None:
+    """Its label is made of the key, and so is not kept; a wrong key is refused."""
+    info = models.key(client, Errand())
+    assert (info.label, info.limit, info.limit_remaining, info.usage_monthly) == ("", 10.0, 7.5, 2.5)
+    host.key = "another"
+    with pytest.raises(BadKey):
+        models.key(client, Errand())

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from pydantic import SecretStr
 from streamlit.testing.v1 import AppTest
 
 from rag import services
@@ -514,6 +515,17 @@ def test_where_each_key_comes_from_is_said(fake: Served) -> None:
     shown = texts(opened("Keys"))
     for said in ("Key from the environment", "Key typed here", "No key"):
         assert said in shown
+
+
+def test_stages_with_one_server_and_one_key_stand_together(fake: Served) -> None:
+    """Each key is tested once; one that only a stage has stands alone."""
+    assert "**Answers, Embeddings, Reranking**" in texts(opened("Keys"))
+    own = ("https://openrouter.ai/api/v1", SecretStr(SECRET))
+    fake.settings.server = lambda stage: own if stage == "chat" else (own[0], SecretStr("shared"))
+    app = opened("Keys")
+    assert "**Answers**" in texts(app)
+    assert "**Embeddings, Reranking**" in texts(app)
+    assert {"test-chat", "test-embeddings"} <= keys_of(app)
 
 
 def test_a_tested_key_tells_what_is_left(fake: Served) -> None:

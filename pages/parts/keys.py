@@ -123,12 +123,14 @@ def _test(stage: Stage) -> None:
         st.success(_standing(info), icon=":material/check:")
 
 
-def _together() -> Sequence[Sequence[Stage]]:
-    """Stages that have their server and the origin of their key in common."""
-    groups: dict[tuple[str, str], list[Stage]] = {}
-    for stage, state in services.get().choice.key_states().items():
-        groups.setdefault((stages.where(stage), state if stages.is_served(stage) else ""), []).append(stage)
-    return [sorted(group, key=stages.STAGES.index) for group in groups.values()]
+def _together() -> list[list[Stage]]:
+    """Stages that have their server and their key in common."""
+    states, settings = services.get().choice.key_states(), services.get().settings
+    groups: dict[object, list[Stage]] = {}
+    for stage in stages.STAGES:
+        used = (settings.server(stage), states[stage]) if stages.is_served(stage) else stages.where(stage)
+        groups.setdefault(used, []).append(stage)
+    return list(groups.values())
 
 
 def _key_of(group: Sequence[Stage]) -> None:

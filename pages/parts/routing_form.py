@@ -86,9 +86,12 @@ _PRICES: Mapping[Stage, Sequence[tuple[str, str]]] = {
 
 
 def _saved(stage: Stage) -> Routing:
-    routing = getattr(services.get().preferences, _PREFERENCE[stage])
-    assert isinstance(routing, Routing)  # noqa: S101 - for the type checker
-    return routing
+    preferences = services.get().preferences
+    return {
+        "chat": preferences.chat_routing,
+        "embeddings": preferences.embedding_routing,
+        "rerank": preferences.rerank_routing,
+    }[stage]
 
 
 def _key(stage: Stage, name: str) -> str:
