@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pages.parts.untrusted import answer, chip, extracts, literal, marked, shortened, snippet
+from pages.parts.untrusted import answer, chip, extracts, literal, marked, plain, shortened, snippet
 
 JOINER = "\u2060"
 NASTY = (
@@ -152,6 +152,11 @@ def test_control_and_direction_characters_are_dropped() -> None:
     """They could hide or reorder what is shown."""
     assert answer("a\x00b\u202ec", "m", set()) == "abc"
     assert literal("a\x1bb\u2066c") == "abc"
+
+
+def test_plain_text_keeps_everything_else() -> None:
+    """It is shown without Markdown, so its signs and line ends stay as they are."""
+    assert plain("*a*\n\t$b$\x1b\u202ec") == "*a*\n\t$b$c"
 
 
 def test_extracts_show_a_documents_own_marks_as_they_are() -> None:
