@@ -178,6 +178,12 @@ def test_lists_are_fetched_and_kept(choice: ModelChoice) -> None:
     assert price is not None and price.prompt == 0.0000005
 
 
+def test_a_model_that_replies_under_another_name_costs_what_the_asked_one_does(choice: ModelChoice) -> None:
+    """Lists name families, replies dated models."""
+    choice.refresh("chat")
+    assert choice.price_of("writing", "maker/chat-1-2026-01-15") == choice.price_of("writing", "maker/chat-1")
+
+
 def test_what_a_model_sees_is_known_from_the_list(choice: ModelChoice) -> None:
     """A refreshed list changes what is sent at once."""
     choice.set_preferences(replace(choice.preferences, embedding_model="maker/seeing-embed-1"))
