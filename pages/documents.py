@@ -207,9 +207,9 @@ def _change_figures(collection: Collection) -> None:
         label = "Search text only"
     else:
         st.markdown(
-            f"{again}. Their pictures and their pages without text are sent to {literal(built.models.embeddings)}, and "
-            "later, with questions that find them, to the other models that take pictures. Text that is indexed "
-            "already is not paid for again."
+            f"{again}. Their pictures and their pages without text are sent to {literal(built.models.embeddings)} now, "
+            "and to the models that rank and answer when a question finds them, if those take pictures. Text that is "
+            "indexed already is not paid for again."
         )
         label = "Search pictures too"
     if st.button(label, type="primary", key="confirm-figures"):
