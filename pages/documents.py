@@ -329,7 +329,7 @@ def _results() -> None:
 # ---------------------------------------------------------------- documents
 
 
-def _state(document: Document) -> None:
+def _state(document: Document, pictures: int) -> None:
     """One line: how far it is, what it holds, or why it failed."""
     newest, current = document.newest, document.current
     match newest.status:
@@ -348,20 +348,21 @@ def _state(document: Document) -> None:
             st.caption("Cancelled")
         case _:
             pages = count(newest.pages, "page") if newest.pages is not None else ""
-            facts = (pages, count(newest.chunks, "passage"), size(newest.size), day(newest.created_at))
+            texts, shown = count(newest.chunks - pictures, "passage"), count(pictures, "picture") if pictures else ""
+            facts = (pages, texts, shown, size(newest.size), day(newest.created_at))
             st.caption(" · ".join(fact for fact in facts if fact))
     for warning in newest.warnings:
         st.caption(f":material/info: {literal(warning)}")
 
 
-def _row(document: Document) -> None:
+def _row(document: Document, pictures: int) -> None:
     library = services.get().library
     with st.container(
         key=f"document-{document.id}", border=True, horizontal=True, vertical_alignment="center", gap="small"
     ):
         with st.container(gap="xxsmall"):
             st.text(document.name)
-            _state(document)
+            _state(document, pictures)
         if document.newest.status in ("failed", "cancelled") and st.button(
             "Retry", key=f"retry-{document.id}", icon=":material/refresh:", type="tertiary"
         ):
@@ -404,8 +405,10 @@ def _documents(collection: Collection, polls: bool) -> None:
         first = 0
         if pages > 1:
             first = (st.pagination(pages, key=f"page-of-{collection.id}") - 1) * _ON_A_PAGE
-        for document in documents[first : first + _ON_A_PAGE]:
-            _row(document)
+        shown = documents[first : first + _ON_A_PAGE]
+        pictures = services.get().figures.counts([document.newest.id for document in shown])
+        for document in shown:
+            _row(document, pictures.get(document.newest.id, 0))
 
 
 def _changes(documents: Sequence[Document], collection: Collection) -> bool:

@@ -1,4 +1,4 @@
-"""What one question or document takes: steps with their times, usage, notices for the reader, entries for the ledger."""
+"""What one question or document takes: times, usage, notices for the reader, entries for the ledger."""
 
 import threading
 import time

@@ -139,7 +139,7 @@ def _error(
     details: Failure | None = None,
 ) -> Response:
     error: dict[str, Any] = {"code": code, "message": message}
-    if details is not None:
+    if details is not None and any((details.status, details.provider, details.request_id, details.said)):
         error["details"] = replies.failure(details)
     return _json({"error": error}, status, headers)
 

@@ -67,6 +67,7 @@ class LiveAnswer:
     def __init__(self, former: Answer | None = None) -> None:
         self.stop = Stop()
         self.answer: Answer | None = None
+        self.failure: Failure | None = None
         self._former = former
         self._query = ""
         self._ranked: Reranked | None = None
@@ -115,8 +116,8 @@ class LiveAnswer:
                 self._become(replace(now, stage="checking"))
             case Refused():
                 pass
-            case Answered(answer):
-                self.answer = answer
+            case Answered(answer, failure):
+                self.answer, self.failure = answer, failure
 
     def so_far(self) -> Answer:
         """What is known of the answer by now, to be kept in case the rest never comes."""
@@ -295,6 +296,7 @@ class Chat:
         state: MessageState = "complete"
         try:
             self._follow(live, before.id, self._events(before, question, history, collection_id, former, live.stop))
+            failure = live.failure
             if live.answer is not None and live.answer.incomplete:
                 state = "stopped" if live.stop.is_set else "complete"  # its notices say what cut it off
         except Stopped:

@@ -517,9 +517,10 @@ class Checking:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The end of every answer, refused or not."""
+    """The end of every answer, refused or not. `failure` stands behind the notice that says what broke it off."""
 
     answer: Answer
+    failure: Failure | None = None
 
 
 AnswerEvent = Searching | Retrieved | Reranked | Refused | TextDelta | ReasoningDelta | Checking | Answered

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 
-from rag.database import Database, figures, versions
+from rag.database import Database, batches, figures, versions
 from rag.domain import Chunk, Image
 from rag.errors import NotFound
 
@@ -43,6 +43,19 @@ class Figures:
                 ).one_or_none()
                 if row is not None:
                     found[chunk.id] = Image(row.media_type, row.data)
+        return found
+
+    def counts(self, version_ids: Sequence[str]) -> Mapping[str, int]:
+        """How many pictures those versions have that have any."""
+        found: dict[str, int] = {}
+        with self._database.read() as connection:
+            for batch in batches(version_ids):
+                rows = connection.execute(
+                    select(figures.c.version_id, func.count().label("number"))
+                    .where(figures.c.version_id.in_(batch))
+                    .group_by(figures.c.version_id)
+                )
+                found.update((row.version_id, row.number) for row in rows)
         return found
 
     def image(self, chunk: Chunk) -> Image:

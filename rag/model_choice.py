@@ -203,7 +203,7 @@ class ModelChoice:
         return self._catalogue.find(self._server(stage), _kind(stage), model)
 
     def price_of(self, stage: CallStage, model: str) -> Price | None:
-        """What a model costs by the list, or the one that was asked where replies name it otherwise; None if unknown."""
+        """What a model costs by the list, or the asked one where replies name it otherwise; None if unknown."""
         server = _STAGE_OF[stage]
         info = self.info(server, model) or self.info(server, self.model_of(server))
         return info.price if info else None

@@ -270,7 +270,8 @@ class Pipeline:
                 yield from _written(brief, searched, written, models, account, stop)
             if written.absent:
                 yield Refused(searched.hits[:_CLOSEST])
-            yield Answered(_answer(searched, chosen, written, account, extracts=models.chat is None))
+            answer = _answer(searched, chosen, written, account, extracts=models.chat is None)
+            yield Answered(answer, written.failure)
         finally:
             account.settle()
 
@@ -312,7 +313,8 @@ class Pipeline:
                     steps=tuple(account.steps),
                     notices=tuple(account.notices),
                     incomplete=written.incomplete,
-                )
+                ),
+                written.failure,
             )
         finally:
             account.settle()

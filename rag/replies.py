@@ -130,5 +130,5 @@ def event(event: AnswerEvent) -> tuple[str, Reply]:  # noqa: PLR0911 - one line 
             return "checking", {}
         case Refused(closest):
             return "refused", {"closest": [hit(each) for each in closest]}
-        case Answered(final):
+        case Answered(final, _):
             return "answer", answer(final)

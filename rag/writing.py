@@ -10,6 +10,7 @@ from rag.citations import Citer, claims, source_numbers, with_source_numbers
 from rag.domain import (
     Checking,
     Citation,
+    Failure,
     Finished,
     Hit,
     ReasoningDelta,
@@ -34,7 +35,8 @@ _SHORTEST_OVERLAP = 12
 
 @dataclass(slots=True)
 class Written:
-    """What was written so far. `absent` is set when the model found that the sources do not hold the answer."""
+    """What was written so far. `absent` is set when the model found that the sources do not hold the answer, `failure`
+    when the server broke it off."""
 
     text: str = ""
     citations: list[Citation] = field(default_factory=list)
@@ -42,6 +44,7 @@ class Written:
     absent: bool = False
     incomplete: bool = False
     reasoning: str = ""
+    failure: Failure | None = None
 
 
 def write(
@@ -175,6 +178,7 @@ def _streamed(
         if not has_new:
             raise
         written.incomplete = True
+        written.failure = error.failure
         account.notices.append(f"{CUT_OFF} {error}")
     written.absent = gate.is_absent()
     rest = ("" if written.absent else citer.feed(gate.held)) + citer.finish()

@@ -465,7 +465,7 @@ class FakeServices:
         self.choice = FakeChoice(self.settings, self.models)
         self.ledger = Ledger(Database(folder / "ledger.sqlite"))
         self.catalogue = SimpleNamespace(fetched_at=lambda server, kind: None)
-        self.figures = SimpleNamespace(image=_figure)
+        self.figures = SimpleNamespace(image=_figure, counts=lambda version_ids: {})
         self.library = FakeLibrary()
         self.conversations = FakeConversations()
         self.chat = FakeChat(self.conversations)

@@ -25,15 +25,18 @@ from rag.domain import (
     Answer,
     Answered,
     AnswerEvent,
+    Checking,
     Chunk,
     Chunking,
     Citation,
     Collection,
     Document,
+    Failure,
     Hit,
     MediaType,
     Message,
     Page,
+    ReasoningDelta,
     Refused,
     Reranked,
     Retrieved,
@@ -554,6 +557,7 @@ def test_search_returns_hits_with_every_score(handbook: Fake, client: TestClient
                 "fused": 0.75,
                 "relevance": 0.9,
                 "rank": 1,
+                "is_picture": False,
             }
         ],
         "reranker": "fake-reranker",
@@ -624,14 +628,26 @@ def test_an_answer_comes_with_its_evidence(handbook: Fake, client: TestClient) -
                 "quote": SENTENCE,
                 "relevance": 0.9,
                 "support": "quoted",
+                "verdict": None,
+                "verdict_reason": None,
             }
         ],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "search_units": 1, "cost": 0.5},
+        "usage": {
+            "prompt_tokens": 10,
+            "completion_tokens": 5,
+            "search_units": 1,
+            "cost": 0.5,
+            "cached_tokens": 0,
+            "cache_write_tokens": 0,
+            "reasoning_tokens": 0,
+            "estimated": False,
+        },
         "timings": {"searching": 0.125, "writing": 0.5},
         "notices": ["Take care."],
         "model": "fake-writer",
         "reranker": "fake-reranker",
         "incomplete": False,
+        "reasoning": None,
     }
 
 
@@ -722,6 +738,7 @@ def test_a_refusal_names_the_closest_passages(handbook: Fake, client: TestClient
     ("error", "status", "code"),
     [
         (errors.WrongEmbeddingModel("Re-index it."), 409, "wrong_embedding_model"),
+        (errors.OverBudget("The budget is spent."), 402, "over_budget"),
         (errors.BadKey("The key is wrong."), 502, "bad_key"),
         (errors.OutOfCredit("No credit."), 502, "out_of_credit"),
         (errors.ModelUnavailable("No such model."), 502, "model_unavailable"),
@@ -740,6 +757,22 @@ def test_each_failure_has_its_status_and_sentence(
     """What goes wrong before the first event is an error reply in both formats."""
     handbook.pipeline.events = (error,)
     assert problem(ask(client, {"question": "x"}, stream), status, code) == str(error)
+
+
+def test_what_stands_behind_a_failure_is_said_apart(handbook: Fake, client: TestClient) -> None:
+    """The server's own words are no part of the sentence."""
+    failure = Failure(503, "Azure", "gen-1", "no capacity", "wait")
+    handbook.pipeline.events = (errors.ProviderDown("Try again later.", failure=failure),)
+    error = ask(client, {"question": "x"}).json()["error"]
+    assert error["message"] == "Try again later."
+    assert error["details"] == {"status": 503, "provider": "Azure", "request_id": "gen-1", "said": "no capacity"}
+
+
+def test_thoughts_and_checks_are_events(handbook: Fake, client: TestClient) -> None:
+    """In the order in which they happen."""
+    handbook.pipeline.events = (ReasoningDelta("Well."), Checking(), Answered(ANSWER))
+    said = events(ask(client, {"question": "x"}, stream=True))
+    assert said[:2] == [("reasoning", {"text": "Well."}), ("checking", {})]
 
 
 def test_a_rate_limit_says_how_long_to_wait(handbook: Fake, client: TestClient) -> None:

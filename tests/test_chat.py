@@ -301,6 +301,14 @@ def test_an_answer_that_cannot_go_on_stays_as_it_was(talk: Talk) -> None:
     assert again.failure == Failure(503, "Azure", "gen-1", "no capacity", "wait")
 
 
+def test_what_broke_an_answer_off_stands_behind_it(talk: Talk) -> None:
+    """The text is kept, and so are the server's own words."""
+    failure = Failure(502, "Azure", "gen-2", "upstream", "wait")
+    talk.pipeline.script = lambda _: iter((TextDelta("You get"), replace(cut("You get"), failure=failure)))
+    message = talk.finished(talk.ask("How much leave?"))
+    assert (message.text, message.problem, message.failure) == ("You get", None, failure)
+
+
 def test_a_complete_answer_does_not_go_on(talk: Talk) -> None:
     """There is nothing missing."""
     message = talk.finished(talk.ask("How much leave?"))

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-
 from fakes import account as new_account
 from fakes import models
 
@@ -120,6 +119,7 @@ def test_a_failure_after_text_keeps_the_text_and_says_why() -> None:
     written, account, _ = written_by("25 days [1]", ProviderDown("The server is down."))
     assert (written.text, written.incomplete) == ("25 days [1]", True)
     assert account.notices == [f"{CUT_OFF} The server is down."]
+    assert written.failure is not None
     assert [one.number for one in written.citations] == [1]
 
 

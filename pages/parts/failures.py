@@ -43,9 +43,14 @@ def show(problem: str, failure: Failure | None = None) -> None:
     with st.container(gap="xxsmall"):
         st.error(literal(problem), icon=":material/error:")
         mend(problem, failure)
-        if failure is not None and (behind := _behind(failure)):
-            with st.expander("Details", type="compact"):
-                st.caption(marked(behind, 0, 0))
+        details(failure)
+
+
+def details(failure: Failure | None) -> None:
+    """What stands behind a failure, folded; nothing where nothing does."""
+    if failure is not None and (behind := _behind(failure)):
+        with st.expander("Details", type="compact"):
+            st.caption(marked(behind, 0, 0))
 
 
 def mend(problem: str, failure: Failure | None = None) -> None:

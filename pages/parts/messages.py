@@ -88,6 +88,9 @@ def answer(message: Message, asked: str, *, is_last: bool, can_regenerate: bool)
             st.caption(_STOPPED_EARLY if is_early else _STATES[message.state])
         if found is not None:
             _remarks(found, asked)
+            if message.failure is not None and not message.problem:  # it broke the answer off: a notice says so
+                failures.mend(" ".join(found.notices), message.failure)
+                failures.details(message.failure)
             source_list.draw(message, expanded=is_last)
         _actions(message, can_regenerate)
 
