@@ -5,7 +5,10 @@
 Embeddings take 80 ms and 0.2 ms per input (1,536 dimensions), reranking 120 ms, a chat's first token 200 ms and each
 token 20 ms. Its own computing counts towards these times. Embeddings find shared words, rerank scores are the share of
 the question's words that a passage has, and the chat copies the best sentences of the numbered sources, so that the
-whole of Footnote works on it. `GET /stats` gives requests by endpoint, inputs and the stub's own CPU seconds.
+whole of Footnote works on it. A model called "stub/busy" is refused in one of ten requests, with a second to wait; one
+called "stub/silent" is never answered (a chat stops after its first token). `GET /stats` gives requests by endpoint,
+inputs, how many texts were embedded and how many of them more than once, the moments at which a client left silence
+(of the monotonic clock, which all processes of a machine share) and the stub's own CPU seconds.
 """
 
 import argparse
@@ -13,11 +16,12 @@ import asyncio
 import base64
 import json
 import math
+import random
 import re
 import time
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -28,6 +32,8 @@ EMBEDDING_SECONDS, EMBEDDING_SECONDS_PER_INPUT = 0.080, 0.0002
 RERANK_SECONDS = 0.120
 FIRST_TOKEN_SECONDS, TOKEN_SECONDS = 0.200, 0.020
 LONGEST_QUOTE = 40  # words
+BUSY, SILENT = "stub/busy", "stub/silent"
+REFUSED_SHARE, RETRY_AFTER_SECONDS = 0.1, 1
 NOT_IN_DOCUMENTS = "NOT IN THE DOCUMENTS"
 
 WORD = re.compile(r"\w+")
@@ -92,9 +98,14 @@ def overlaps(question: str, texts: Sequence[str]) -> list[float]:
 # ---------------------------------------------------------------- the chat
 
 
-def reply_to(messages: Sequence[dict[str, str]]) -> str:
+def text_of(content: str | Sequence[dict[str, Any]]) -> str:
+    """A message's text: all of it, or that of its parts."""
+    return content if isinstance(content, str) else "\n\n".join(part.get("text", "") for part in content)
+
+
+def reply_to(messages: Sequence[dict[str, Any]]) -> str:
     """An answer from the numbered sources, or the question rewritten, whichever the last message asks for."""
-    request = messages[-1]["content"]
+    request = text_of(messages[-1]["content"])
     if sources := SOURCE.findall(request):
         return answer(request.rpartition("Question:")[2], sources)
     dialogue, found, question = request.rpartition("Last question:")
@@ -145,6 +156,9 @@ class Stub:
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter({"embeddings": 0, "rerank": 0, "chat": 0})
         self.inputs = 0
+        self.embedded: Counter[int] = Counter()  # by the hash of the text
+        self.left_at: list[float] = []
+        self.chance = random.Random(7)
         self.in_flight = 0
         self.most_in_flight = 0
 
@@ -159,7 +173,7 @@ class Stub:
                 self.in_flight += 1
                 self.most_in_flight = max(self.most_in_flight, self.in_flight)
                 try:
-                    await self.respond(path, json.loads(body), writer)
+                    await self.respond(path, json.loads(body), reader, writer)
                 finally:
                     self.in_flight -= 1
                 await writer.drain()
@@ -168,14 +182,29 @@ class Stub:
         finally:
             writer.close()
 
-    async def respond(self, path: str, body: Any, writer: asyncio.StreamWriter) -> None:
+    async def silence(self, reader: asyncio.StreamReader) -> None:
+        """Say nothing until the client leaves."""
+        await reader.read(1)
+        self.left_at.append(time.monotonic())
+        raise ConnectionError
+
+    async def respond(self, path: str, body: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One reply, when its time has come."""
         begun = time.perf_counter()
         endpoint = path.rpartition("/api/v1/")[2]
-        if endpoint == "embeddings":
+        if endpoint in ("embeddings", "rerank") and body["model"] == SILENT:
+            self.requests[endpoint] += 1
+            await self.silence(reader)
+        elif endpoint == "embeddings":
             self.requests["embeddings"] += 1
-            texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+            if body["model"] == BUSY and self.chance.random() < REFUSED_SHARE:
+                refusal = json.dumps({"error": {"code": 429, "message": "Rate limit exceeded"}})
+                send(writer, refusal, "429 Too Many Requests", f"Retry-After: {RETRY_AFTER_SECONDS}\r\n")
+                return
+            inputs = [body["input"]] if isinstance(body["input"], str) else body["input"]
+            texts = [text_of(one if isinstance(one, str) else one["content"]) for one in inputs]
             self.inputs += len(texts)
+            self.embedded.update(map(hash, texts))
             reply = embeddings(texts, body)
             await until(begun + EMBEDDING_SECONDS + EMBEDDING_SECONDS_PER_INPUT * len(texts))
             send(writer, reply)
@@ -186,10 +215,12 @@ class Stub:
             send(writer, reply)
         elif endpoint == "chat/completions":
             self.requests["chat"] += 1
-            await chat(body, writer, begun)
+            await chat(body, writer, begun, lambda: self.silence(reader))
         elif path == "/stats":
             stats = {"requests": self.requests, "inputs": self.inputs, "most_in_flight": self.most_in_flight}
-            send(writer, json.dumps(stats | {"cpu_seconds": time.process_time()}))
+            stats |= {"embedded": len(self.embedded), "left_at": self.left_at, "cpu_seconds": time.process_time()}
+            stats["embedded_again"] = sum(count > 1 for count in self.embedded.values())
+            send(writer, json.dumps(stats))
         else:
             send(writer, json.dumps({"error": {"code": 404, "message": "Not Found"}}), "404 Not Found")
 
@@ -199,10 +230,10 @@ async def until(moment: float) -> None:
     await asyncio.sleep(max(0.0, moment - time.perf_counter()))
 
 
-def send(writer: asyncio.StreamWriter, reply: str, status: str = "200 OK") -> None:
-    """A whole JSON reply."""
+def send(writer: asyncio.StreamWriter, reply: str, status: str = "200 OK", headers: str = "") -> None:
+    """A whole JSON reply; `headers` are lines with their ends."""
     data = reply.encode()
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = f"HTTP/1.1 {status}\r\n{headers}Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
     writer.write(head.encode() + data)
 
 
@@ -221,7 +252,7 @@ def embeddings(texts: Sequence[str], body: Any) -> str:
 
 def rerank(body: Any) -> str:
     """The reply to a rerank request, best first."""
-    texts = [document if isinstance(document, str) else document["text"] for document in body["documents"]]
+    texts = [document if isinstance(document, str) else document.get("text", "") for document in body["documents"]]
     results = [
         {"index": index, "relevance_score": score, "document": {"text": texts[index]}}
         for index, score in enumerate(overlaps(body["query"], texts))
@@ -231,12 +262,12 @@ def rerank(body: Any) -> str:
     return json.dumps({"model": body["model"], "results": results[: body.get("top_n")], "usage": usage})
 
 
-async def chat(body: Any, writer: asyncio.StreamWriter, begun: float) -> None:
+async def chat(body: Any, writer: asyncio.StreamWriter, begun: float, silence: Callable[[], Awaitable[None]]) -> None:
     """The reply to a chat request: streamed at the pace of a model, or whole after the same time."""
     text = reply_to(body["messages"])
     pieces = re.findall(r"\s*\S+", text)
     last = begun + FIRST_TOKEN_SECONDS + TOKEN_SECONDS * (len(pieces) - 1)
-    tokens = sum(len(message["content"]) for message in body["messages"]) // 4
+    tokens = sum(len(text_of(message["content"])) for message in body["messages"]) // 4
     usage = {"prompt_tokens": tokens, "completion_tokens": len(pieces), "total_tokens": tokens + len(pieces)}
     usage["cost"] = tokens * 2.5e-7 + len(pieces) * 2e-6
     frame = {"id": "gen-1", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
@@ -254,6 +285,8 @@ async def chat(body: Any, writer: asyncio.StreamWriter, begun: float) -> None:
         choice = {"index": 0, "delta": {"role": "assistant", "content": piece}, "finish_reason": None}
         writer.write(event(frame | {"choices": [choice]}))
         await writer.drain()
+        if body["model"] == SILENT:
+            await silence()
     choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "stop"}
     writer.write(event(frame | {"choices": [choice]}) + event(frame | {"choices": [], "usage": usage}))
     writer.write(chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n")
