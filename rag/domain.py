@@ -564,14 +564,17 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model that the server offers. `context` is the longest input in tokens (None where not told), `parameters`
-    the request fields it knows, `alias_of` the model that a "~…-latest" name stands for now ("" for others)."""
+    """A model that the server offers.
+
+    `context` is the longest input in tokens, `takes_images` whether it sees (None where not told), `parameters` the
+    request fields it knows, `alias_of` the model that a "~…-latest" name stands for now ("" for others).
+    """
 
     id: str
     name: str
     kind: ModelKind
     context: int | None
     price: Price
-    takes_images: bool
+    takes_images: bool | None
     parameters: tuple[str, ...]
     alias_of: str = ""

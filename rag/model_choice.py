@@ -294,7 +294,8 @@ class ModelChoice:
 
     def _takes_images(self, stage: Stage, model: str) -> bool:
         info = self.info(stage, model)
-        return info.takes_images if info else bool(_SEES[stage].search(model))
+        told = info.takes_images if info else None
+        return bool(_SEES[stage].search(model)) if told is None else told
 
 
 def _is_local(settings: Settings) -> bool:

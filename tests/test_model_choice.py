@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from openrouter_server import KEY, OpenRouterServer, serving
+from openrouter_server import KEY, OpenRouterServer, sends, serving
 from pydantic import SecretStr
 
 from rag.domain import Image, Turn
@@ -208,4 +208,15 @@ def test_models_that_see_are_known_by_name_without_a_list(server: OpenRouterServ
         stores.catalogue,
     )
     assert (choice.names.embedding_takes_images, choice.names.rerank_takes_images) == (True, True)
+    choice.close()
+
+
+def test_a_list_that_says_nothing_leaves_the_name_to_tell(server: OpenRouterServer, stores: Stores) -> None:
+    """Compatible servers list bare names."""
+    server.always = sends({"data": [{"id": "nvidia/llama-nemotron-embed-vl-1b-v2"}]})
+    name = "nvidia/llama-nemotron-embed-vl-1b-v2"
+    choice = ModelChoice(settings(server, embedding_model=name), stores.preferences, stores.catalogue)
+    choice.refresh("embeddings")
+    assert choice.info("embeddings", name) is not None
+    assert choice.names.embedding_takes_images
     choice.close()

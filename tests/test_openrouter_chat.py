@@ -36,6 +36,7 @@ from tests.openrouter_server import (
     completion,
     event,
     fails,
+    regular,
     resets,
     sends,
     serving,
@@ -169,7 +170,6 @@ def test_a_server_that_ignores_the_limit_is_held_to_it(host: OpenRouterServer, c
     events = list(OpenRouterChat(client, "maker/chat-1", longest=16).stream([Turn("user", "Hello")], Errand()))
     assert sum(len(event.text) for event in events[:-1]) == 128
     assert events[-1].complete is False
-
 
 
 @pytest.mark.parametrize("effort", ["none", "minimal", "high"])
@@ -687,6 +687,22 @@ def stopped_by(host: OpenRouterServer, stop: Stop) -> threading.Thread:
     thread = threading.Thread(target=run)
     thread.start()
     return thread
+
+
+def test_a_connection_is_used_again(host: OpenRouterServer, chat: OpenRouterChat) -> None:
+    """A question does not wait for a handshake that the question before it made already."""
+    ports = set()
+    host.always = lambda handler: (ports.add(handler.client_address[1]), regular(handler))[1]
+    for _ in range(3):
+        assert Heard(chat).complete
+    assert len(ports) == 1
+
+
+def test_a_server_that_goes_on_after_the_end_is_left(host: OpenRouterServer, chat: OpenRouterChat) -> None:
+    """What comes after the end is not waited for."""
+    host.replies.append(streams(event(chunk("Done", "stop")), DONE, end="stall"))
+    assert Heard(chat).text == "Done"
+    assert host.disconnected.wait(10)
 
 
 @pytest.mark.parametrize("reply", [stalls, streams(COMMENT, end="stall"), streams(event(chunk("a")), end="stall")])

@@ -220,6 +220,24 @@ def test_the_size_that_was_accepted_is_kept(host: OpenRouterServer, embedder: Op
     assert sum(size for size in sizes(host) if size <= 10) == 2000
 
 
+def test_a_text_that_is_too_long_is_found_by_its_beginning(
+    host: OpenRouterServer, embedder: OpenRouterEmbedder
+) -> None:
+    """Where nobody tells how much a model reads, what it refuses is cut until it fits; its neighbours stay whole."""
+
+    def short_of_breath(handler: Handler) -> None:
+        if max(map(len, handler.body["input"])) > 600:
+            message = "input (3002 tokens) is too large to process. increase the physical batch size"
+            fails(500, message)(handler)
+        else:
+            regular(handler)
+
+    host.always = short_of_breath
+    texts = ["a short one", "long " * 400, "another"]
+    rows = embedder.embed(texts, "document", Errand())
+    numpy.testing.assert_allclose(rows, expected([texts[0], texts[1][:500], texts[2]]), atol=1e-6)
+
+
 def test_a_request_that_is_always_refused_is_not_halved_for_ever(
     host: OpenRouterServer, embedder: OpenRouterEmbedder
 ) -> None:

@@ -105,6 +105,16 @@ CASES = [
     ),
     Case("the free variant has ended", unavailable(404, "free_variant_ended")),
     Case("no such service at the address", sends(b"<html>nginx</html>", 404, "text/html")),
+    Case(
+        "a compatible server's word for too long",
+        status(500, "input (3002 tokens) is too large to process. increase the physical batch size"),
+    ),
+    Case("a compatible server's word for no pictures", status(500, "image input is not supported - hint: mmproj")),
+    Case(
+        "a compatible server's word for an unknown field",
+        status(500, "1 validation error: {'loc': ('body', 'response_format', 'type')}"),
+    ),
+    Case("the server was started without this service", status(501, "This server does not support reranking.")),
     Case("the time for a request is over", status(408)),
     Case("too many bytes", status(413)),
     Case("a field the server cannot work with", status(422)),

@@ -74,8 +74,14 @@ def test_a_full_row_is_read() -> None:
 def test_a_row_of_a_compatible_server_is_no_more_than_a_name() -> None:
     """vLLM, llama.cpp, Ollama and LM Studio list little else; everything else is unknown."""
     assert only("rerank", id="qwen3:8b", object="model") == ModelInfo(
-        "qwen3:8b", "qwen3:8b", "rerank", None, Price(), False, ()
+        "qwen3:8b", "qwen3:8b", "rerank", None, Price(), None, ()
     )
+
+
+def test_compatible_servers_tell_the_context_in_their_own_way() -> None:
+    """vLLM and llama.cpp."""
+    assert only("chat", id="a", max_model_len=4096).context == 4096
+    assert only("chat", id="a", meta={"n_ctx": 512}).context == 512
 
 
 @pytest.mark.parametrize("nonsense", [None, "", [], {}, 7.5, -7, True, "x", [None], {"prompt": None}])
@@ -83,7 +89,7 @@ def test_nonsense_in_any_member_is_unknown(nonsense: Any) -> None:
     """No member but the name can spoil a row."""
     row = dict.fromkeys((*CHAT, "top_provider", "alias_target", "max_model_len"), nonsense) | {"id": "a/b"}
     model = only("chat", **row)
-    assert (model.id, model.context, model.price, model.takes_images) == ("a/b", None, Price(), False)
+    assert (model.id, model.context, model.price, model.takes_images) == ("a/b", None, Price(), None)
 
 
 @pytest.mark.parametrize("name", [None, "", 3, "two words", "line\nend", "x" * 201])

@@ -375,9 +375,7 @@ def test_an_answer_that_was_cut_off_goes_on_from_the_same_passages(handbook: Des
     cut = handbook.answer("How many days of annual leave?")
     assert cut.incomplete
     handbook.chat = Speaker("of annual leave [1].")
-    events = list(
-        handbook.pipeline.resume("How many days of annual leave?", (), cut, handbook.collection.id, Stop())
-    )
+    events = list(handbook.pipeline.resume("How many days of annual leave?", (), cut, handbook.collection.id, Stop()))
     whole = events[-1].answer
     assert (whole.text.strip(), whole.incomplete) == ("You get 25 days of annual leave [1].", False)
     assert (whole.hits, whole.used) == (cut.hits, cut.used)

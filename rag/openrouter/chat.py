@@ -18,7 +18,7 @@ from rag.openrouter.usage import label
 
 # Besides the contract's reasons those of DeepSeek, vLLM and others for ending a reply before its end.
 _CUT_SHORT = frozenset({"length", "max_tokens", "content_filter", "error", "abort", "insufficient_system_resource"})
-_FORM_REFUSED = frozenset({400, 404, 422, 503})
+_FORM_REFUSED = frozenset({400, 404, 422, 500, 503})
 _LONGEST_REPLY = 1_000_000  # characters, thoughts included: a server that never ends must not fill the memory
 _LONGEST_TOKEN = 8  # characters, on the average of a text: servers that do not know the limit are held to it here
 _ANY_PROVIDER = Routing()

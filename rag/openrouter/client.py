@@ -7,7 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -38,6 +38,7 @@ _FEW_ATTEMPTS = 3  # a server's own fault or nonsense rarely goes away, and each
 _LONGEST_BACKOFF = 10.0
 _LONGEST_HOLD = 300.0  # a server that asks for more is asked again after this: its clock may be wrong
 _LONGEST_SESSION = 256
+_LONGEST_TAIL = 0.25  # seconds for what comes after the last event: nothing, from a server that means to be asked again
 _BUSY = (503, 529)
 _LOCAL_REFERER = "http://localhost:8501"
 
@@ -166,8 +167,8 @@ class Client:
             while True:
                 begun = False
                 try:
-                    with attempts.turn(self._held), self._reply(request, errand, bill) as response:
-                        for event in self._events(response, request, errand.stop, bill):
+                    with attempts.turn(self._held), self._reply(request, errand, bill) as (response, flight):
+                        for event in self._events(response, flight, request, bill):
                             begun = True
                             yield event
                     if begun:
@@ -189,7 +190,7 @@ class Client:
         attempts = _Attempts(call, errand.stop, self.limiter, self._backoff)
         while True:
             try:
-                with attempts.turn(self._held), self._reply(request, errand, bill) as response:
+                with attempts.turn(self._held), self._reply(request, errand, bill) as (response, _):
                     payload = self._object(response, request, bill)
                 try:
                     return read(payload)
@@ -200,7 +201,7 @@ class Client:
                 attempts.pause_after(error)
 
     @contextmanager
-    def _reply(self, request: _Request, errand: Errand, bill: Bill) -> Iterator[httpx.Response]:
+    def _reply(self, request: _Request, errand: Errand, bill: Bill) -> Iterator[tuple[httpx.Response, Flight]]:
         """The reply to one attempt, its body still to be read; closed on leaving."""
         errand.stop.check()
         bill.attempt()
@@ -219,7 +220,7 @@ class Client:
                 with flight.departing():
                     response = self._http.send(built, stream=True)
                 try:
-                    yield response
+                    yield response, flight
                 finally:
                     response.close()
             except httpx.HTTPError as error:
@@ -236,7 +237,7 @@ class Client:
         return self._sound(failures.parsed(bytes(body)), response, request, bill)
 
     def _events(
-        self, response: httpx.Response, request: _Request, stop: Stop, bill: Bill
+        self, response: httpx.Response, flight: Flight, request: _Request, bill: Bill
     ) -> Iterator[Mapping[str, Any]]:
         content_type = response.headers.get("content-type", "")
         if response.status_code != 200 or "json" in content_type or "html" in content_type:
@@ -246,12 +247,14 @@ class Client:
             return
         decoder = Decoder()
         begun = False
+        pieces = response.iter_bytes()
         try:
-            for data in response.iter_bytes():
+            for data in pieces:
                 for event in decoder.feed(data):
                     if event.strip() == "[DONE]":
                         bill.settle("done")
                         yield DONE
+                        _read_to_the_end(pieces, flight)
                         return
                     payload = self._sound(failures.parsed(event), response, request, bill)
                     begun = True
@@ -259,10 +262,10 @@ class Client:
                 if decoder.held > _MAX_EVENT_BYTES:
                     raise self._failed(failures.TOO_MUCH, request.purpose, response)
         except (httpx.RemoteProtocolError, httpx.ReadError):
-            if not begun and not stop.is_set:
+            if not begun and not flight.stop.is_set:
                 raise
         # A cut connection can look like a regular end, so whose end it was is asked here for both.
-        stop.check()
+        flight.stop.check()
         bill.settle("done" if bill.finished else "failed")
 
     def _sound(self, payload: object, response: httpx.Response, request: _Request, bill: Bill) -> Mapping[str, Any]:
@@ -315,6 +318,13 @@ def _posted(call: Call) -> _Request:
     # A lone surrogate is no text: it becomes "?" rather than a failure.
     content = json.dumps(call.body, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
     return _Request("POST", call.path, {}, content, call.purpose)
+
+
+def _read_to_the_end(pieces: Iterator[bytes], flight: Flight) -> None:
+    """Read what is left of a reply, so that the next call need not open another connection."""
+    with flight.cut_after(_LONGEST_TAIL), suppress(httpx.HTTPError):
+        for _ in pieces:
+            continue
 
 
 def _has_cause(error: BaseException, kind: type[BaseException]) -> bool:

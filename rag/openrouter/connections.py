@@ -54,6 +54,17 @@ class Flight:
         if self.stop.is_set:
             self._cut()
 
+    @contextmanager
+    def cut_after(self, seconds: float) -> Iterator[None]:
+        """While inside, the connection is cut after so long, for a server that does not come to an end."""
+        timer = threading.Timer(seconds, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     def _cut(self) -> None:
         with self._lock, suppress(OSError):
             if self._socket is not None:

@@ -15,7 +15,7 @@ from rag.errors import BadReply, InputRejected
 from rag.interfaces import Errand, Illustrated, Input, Vectors
 from rag.openrouter import pictures
 from rag.openrouter.client import INGEST_PATIENCE, QUESTION_PATIENCE, Call, Client
-from rag.openrouter.failures import Purpose
+from rag.openrouter.failures import Purpose, TooLong
 from rag.openrouter.input_types import input_type
 from rag.openrouter.limiter import MOST_IN_FLIGHT
 from rag.openrouter.routing import ANY_PROVIDER, Routing, as_provider
@@ -25,8 +25,9 @@ _BATCH_INPUTS = 96
 _BATCH_TOKENS = 16_000
 _BATCH_PICTURES = 8
 _BATCH_PICTURE_BYTES = 4 * 1024 * 1024
-_TOO_MUCH = (400, 413, 422)  # what servers answer to too many texts, too many tokens or too many bytes at once
+_TOO_MUCH = (400, 413, 422, 500)  # what servers answer to too many texts, too many tokens or too many bytes at once
 _NO_BASE64 = (400, 422)
+_SHORTEST_CUT = 200  # characters; a server that refuses so little as too long means something else
 
 Received = Callable[[Sequence[int], Vectors], None]
 
@@ -91,7 +92,7 @@ class OpenRouterEmbedder:
         batches on their way are still handed to `received`, no further ones are sent, and the first failure is raised:
         ProviderError, Stopped, or what `received` raised.
         """
-        inputs = self._fitting(inputs)
+        inputs = list(self._fitting(inputs))
         rows: Vectors = numpy.zeros((len(inputs), 0), dtype=numpy.float32)
         waiting = deque(_batches(inputs))
         flying: dict[Future[Vectors], list[int]] = {}
@@ -116,6 +117,11 @@ class OpenRouterEmbedder:
                     except Exception as error:  # raised again once everything on its way has arrived
                         if len(batch) > 1 and isinstance(error, InputRejected) and error.status in _TOO_MUCH:
                             most, probing = min(most, len(batch) // 2), True
+                            waiting.appendleft(batch)
+                        elif isinstance(error, TooLong) and (half := _half(inputs[batch[0]])) is not None:
+                            # How much the model reads was not known; the beginning of a text finds it better than none.
+                            logger.warning("A text was cut to half: it was longer than the model takes")
+                            inputs[batch[0]] = half
                             waiting.appendleft(batch)
                         else:
                             failure = failure or error
@@ -241,6 +247,15 @@ def _shortened(one: Input, context: int) -> Input:
         return shortened(one, context)
     text = shortened(one.text, max(0, context - pictures.TOKENS))
     return one if text is one.text else Illustrated(text, one.image)
+
+
+def _half(one: Input) -> Input | None:
+    """The first half of an input's text; None when there is not much left of it."""
+    text = one if isinstance(one, str) else one.text
+    if len(text) < _SHORTEST_CUT:
+        return None
+    half = text[: len(text) // 2]
+    return half if isinstance(one, str) else Illustrated(half, one.image)
 
 
 def _tokens(one: Input) -> int:

@@ -72,6 +72,10 @@ class AccountRateLimited(RateLimited):
     """The server's own limit for the account is reached, which holds for all of its models."""
 
 
+class TooLong(InputRejected):
+    """The input is longer than the model takes."""
+
+
 class Misconfigured(ProviderDown):
     """No connection can be made as things are set up; time alone does not help."""
 
@@ -122,7 +126,7 @@ TOO_LITTLE_CREDIT = Meaning(
     OutOfCredit,
     "credit",
     "The credit left at {host} does not cover the longest possible answer ({status}): add some there, or shorten "
-    "answers in Settings → Models.",
+    "answers in Settings → Answers.",
 )
 KEY_SPENT = Meaning(
     OutOfCredit,
@@ -168,7 +172,7 @@ NO_SERVICE = Meaning(
     f"There is no {{name}} service at {{host}} ({{status}}): check OPENROUTER_BASE_URL and {_MODELS}.",
 )
 TOO_LONG = Meaning(
-    InputRejected,
+    TooLong,
     "models",
     f"The {{name}} request is longer than {{model}} takes ({{status}}): shorten it, or choose a model with a longer "
     f"context in {_MODELS}.",
@@ -274,6 +278,7 @@ _BY_STATUS = {
     413: TOO_LARGE,
     429: BUSY,
     500: SERVER_FAULT,
+    501: NO_SERVICE,
     502: NO_ANSWER,
     503: OVERLOADED,
     504: TOO_SLOW,
@@ -319,14 +324,16 @@ _BY_MESSAGE = [
         r"|requested parameters|provider preferences|max[ _]price|zero data retention",
         ROUTING,
     ),
-    ((400, 404), r"support (?:image|images|vision)|image input|not (?:a )?multimodal", PICTURE),
+    # Compatible servers answer 500 to what they cannot do as well.
+    ((400, 404, 500), r"support (?:image|images|vision)|image input|not (?:a )?multimodal", PICTURE),
+    ((500,), r"response_format|validation error", REFUSED),
     (
         (400, 403, 404),
         r"not a valid model|\bmodel\b.{0,200}\b(?:not found|not exist|not supported|unknown)|no endpoints found",
         MODEL,
     ),
     (
-        (400, 413, 422),
+        (400, 413, 422, 500),
         r"context (?:length|window|size)|maximum .{0,40}tokens|too many tokens"
         r"|(?:input|text|prompt).{0,60}too (?:long|large)|longer than \d+ tokens",
         TOO_LONG,

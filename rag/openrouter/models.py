@@ -217,10 +217,13 @@ def _model(row: Mapping[str, Any], kind: ModelKind) -> ModelInfo | None:
         name=_words(row.get("name")) or model_id,
         kind=kind,
         context=_length(
-            row.get("context_length"), _member(row, "top_provider").get("context_length"), row.get("max_model_len")
+            row.get("context_length"),
+            _member(row, "top_provider").get("context_length"),
+            row.get("max_model_len"),  # vLLM
+            _member(row, "meta").get("n_ctx"),  # llama.cpp
         ),
         price=_price(_member(row, "pricing"), kind),
-        takes_images="image" in takes,
+        takes_images="image" in takes if takes != [""] else None,
         parameters=tuple(_strings(row.get("supported_parameters"))[:_MOST_PARAMETERS]),
         alias_of=_words(_member(row, "alias_target").get("slug")),
     )
