@@ -128,7 +128,7 @@ def talk(chat: OpenRouterChat, turns: Sequence[Turn] = TURNS) -> str:
 
 
 def prism(command: str, specification: str) -> bool:
-    with Peer(command, "mock", "-p", "0", specification) as peer, ExitStack() as stack:
+    with Peer(command, "mock", "-p", "0", specification) as peer:
         client, errand = Client(peer.base, SecretStr(KEY), backoff=0.01), Errand(session="peers")
         plain = OpenRouterEmbedder(client, "a/b")
         embed = OpenRouterEmbedder(client, "cohere/embed-v4.0", dimensions=3, routing=ROUTING, takes_images=True)
@@ -138,8 +138,6 @@ def prism(command: str, specification: str) -> bool:
         full = OpenRouterChat(client, "anthropic/a", routing=ROUTING, takes_images=True, **options)
         wrong = Call("/embeddings", {"model": "a/b", "input": ["x"], "dimensions": 0}, PURPOSE, 1.0)
         pictures = [Illustrated("a", PICTURE), Illustrated("", PICTURE)]
-        for embedder in (plain, embed):
-            stack.callback(embedder.close)
 
         def check(name: str, action: Callable[[], object], expected: str = r"[1-9]\d* sent, accepted") -> Check:
             def judged() -> str:
@@ -196,8 +194,6 @@ def llama(python: str, server: str = "") -> bool:
         seeing = OpenRouterChat(brief, "tiny", takes_images=True)
         # llama-cpp-python embeds the beginning of long texts, and answers long questions with an empty stream.
         too_long = "InputRejected" if server else r"\(1, 64\)|ProviderDown"
-        for embedder in (embed, short, routed):
-            stack.callback(embedder.close)
 
         def passages() -> str:
             texts = [f"{number} months: {'notice ' * (number % 7)}" for number in range(200)]

@@ -348,7 +348,8 @@ def _state(document: Document, pictures: int) -> None:
             st.caption("Cancelled")
         case _:
             pages = count(newest.pages, "page") if newest.pages is not None else ""
-            texts, shown = count(newest.chunks - pictures, "passage"), count(pictures, "picture") if pictures else ""
+            texts = count(newest.chunks - pictures, "passage") if newest.chunks > pictures else ""
+            shown = count(pictures, "picture") if pictures else ""
             facts = (pages, texts, shown, size(newest.size), day(newest.created_at))
             st.caption(" · ".join(fact for fact in facts if fact))
     for warning in newest.warnings:

@@ -1,5 +1,6 @@
 """What one question or document takes: times, usage, notices for the reader, entries for the ledger."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -7,9 +8,12 @@ from dataclasses import dataclass, field
 
 from rag.database import now
 from rag.domain import CallStage, Collection, Price, Spending, Step, StepName, Usage
+from rag.errors import FootnoteError
 from rag.interfaces import Errand
 from rag.stopping import Stop
 from rag.usage import Entry, Ledger, priced
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,15 @@ class Account:
         """Enter what was spent since the last time in the ledger."""
         with self._lock:
             entries, self._entries = self._entries, []
-        if entries:
+        if not entries:
+            return
+        try:
             self.books.ledger.record(entries)
+        except FootnoteError as error:
+            # What was paid for is worth more than its entry: the answer goes on, the entries wait for the next time.
+            logger.error("%d calls could not be entered in the ledger: %s", len(entries), error)  # noqa: TRY400
+            with self._lock:
+                self._entries = [*entries, *self._entries]
 
     def _enter(self, stage: CallStage, spending: Spending) -> None:
         spending = priced(spending, self.books.price_of(stage, spending.model))

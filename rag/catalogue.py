@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.dialects import sqlite
 
@@ -71,17 +71,17 @@ class Catalogue:
 
     def _stored(self, server: str, kind: ModelKind) -> _Kept:
         """The list on disk. One that cannot be read any more counts as never fetched."""
-        with self._database.read() as connection:
-            row = connection.execute(
-                select(catalogues.c.fetched_at, catalogues.c.models).where(
-                    catalogues.c.server == server, catalogues.c.kind == kind
-                )
-            ).one_or_none()
-        if row is None:
-            return _Kept(None, (), {})
         try:
+            with self._database.read() as connection:
+                row = connection.execute(
+                    select(catalogues.c.fetched_at, catalogues.c.models).where(
+                        catalogues.c.server == server, catalogues.c.kind == kind
+                    )
+                ).one_or_none()
+            if row is None or row.fetched_at.tzinfo is None:
+                return _Kept(None, (), {})
             models = _LIST.validate_python(row.models)
-        except ValidationError:
+        except ValueError:  # no JSON, no date, or not of this form
             return _Kept(None, (), {})
         return _Kept(row.fetched_at, models, _by_name(models))
 

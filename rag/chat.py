@@ -75,13 +75,11 @@ class LiveAnswer:
         now = time.monotonic()
         self._snapshot = Snapshot(0, "rewriting", (), "", (), "", now, now, done=False)
         if former is not None:
+            text, citations = writing.whole(former.text, former.citations)
             self._snapshot = replace(
-                self._snapshot,
-                stage="writing",
-                text=writing.beginning(former.text),
-                citations=former.citations,
-                reasoning=former.reasoning,
+                self._snapshot, stage="writing", text=text, citations=tuple(citations), reasoning=former.reasoning
             )
+        self._beginning = self._snapshot.text
 
     def snapshot(self) -> Snapshot:
         """The present state."""
@@ -148,8 +146,7 @@ class LiveAnswer:
     @property
     def has_more(self) -> bool:
         """Whether there is any text that was not there at the beginning."""
-        former = writing.beginning(self._former.text) if self._former is not None else ""
-        return len(self._snapshot.text) > len(former)
+        return len(self._snapshot.text) > len(self._beginning)
 
     def finish(self) -> None:
         """Let every viewer go."""

@@ -17,6 +17,7 @@ _MAYBE = re.compile(r"\s*[\[【]|\s+$")
 _MARKER = re.compile(r"(\s*)[\[【]\s*(\^?\d{1,3}(?:\s*[,;]\s*\^?\d{1,3})*)\s*[\]】]")
 _MARKER_BEGUN = re.compile(r"\s*(?:[\[【][\s\d,;^]*)?$")
 _LONGEST_MARKER = 40
+_LONGEST_CLAIM = 2_000  # characters before a reference in which its sentence is looked for
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NAME = re.compile(r"(?<![.!?:\n]\s)(?<!^)\b[A-Z][\w’'-]+")
 _SUPPORTED, _WEAK = 0.6, 0.25
@@ -137,7 +138,8 @@ class Citer:
     def finish(self) -> str:
         """The rest of the text; the evidence of each citation is looked up again with the whole sentences."""
         shown = self._show(self._take(len(self._held)))
-        self.citations = [self._checked(citation) for citation in self.citations]
+        said = claims(self.text)
+        self.citations = [self._checked(citation, said.get(citation.number, ())) for citation in self.citations]
         return shown
 
     def _take(self, length: int) -> str:
@@ -178,7 +180,7 @@ class Citer:
 
     def _claim_before(self, position: int) -> str:
         """The sentence that ends at, or contains, this place of the text."""
-        before = self.text[:position]
+        before = self.text[max(0, position - _LONGEST_CLAIM) : position]
         spans = sentences(before)
         while spans:
             start, end = spans.pop()
@@ -187,13 +189,13 @@ class Citer:
                 return claim
         return ""
 
-    def _checked(self, citation: Citation) -> Citation:
+    def _checked(self, citation: Citation, said: Sequence[str]) -> Citation:
         """The strongest support any claim with this number has from the cited sentence's passage."""
         order: tuple[Support, ...] = ("none", "weak", "supported", "quoted")
         best: Evidence | None = None
         if citation.support == "picture":
             return citation
-        for claim in claims(self.text, citation.number):
+        for claim in said:
             found = evidence(claim, citation.chunk.text)
             same_sentence = found.start == citation.start
             if same_sentence and (best is None or order.index(found.support) > order.index(best.support)):
@@ -201,18 +203,18 @@ class Citer:
         return replace(citation, support=best.support, missing=best.missing) if best else citation
 
 
-def claims(text: str, number: int) -> list[str]:
-    """The sentences of an answer that cite `number`, without their citations."""
-    marker = f"[{number}]"
-    found = []
+def claims(text: str) -> dict[int, list[str]]:
+    """The sentences of an answer by the numbers that they cite, without their citations."""
+    found: dict[int, list[str]] = {}
     previous = ""
     for start, end in sentences(text):
         sentence = text[start:end]
         said = _said(sentence)
         # "… days. [1]" puts the citation behind the sentence it belongs to.
         claim = said if words(said) else previous
-        if marker in sentence and claim:
-            found.append(claim)
+        for number in dict.fromkeys(re.findall(r"\[(\d{1,6})\]", sentence)):
+            if claim:
+                found.setdefault(int(number), []).append(claim)
         previous = claim
     return found
 
@@ -220,7 +222,7 @@ def claims(text: str, number: int) -> list[str]:
 def with_source_numbers(text: str, citations: Sequence[Citation], sources: Sequence[Hit]) -> str:
     """An answer as the model wrote it: each [n] again the number of its source."""
     numbers = source_numbers(citations, sources)
-    return re.sub(r"\[(\d+)\]", lambda match: f"[{numbers.get(int(match[1]), match[1])}]", text)
+    return re.sub(r"\[(\d{1,6})\]", lambda match: f"[{numbers.get(int(match[1]), match[1])}]", text)
 
 
 def source_numbers(citations: Sequence[Citation], sources: Sequence[Hit]) -> dict[int, int]:

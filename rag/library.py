@@ -376,6 +376,32 @@ class Library:
 
     # ------------------------------------------------------------------ vectors
 
+    def adopt_model(self, collection_id: str, version_id: str, model: str) -> Collection:
+        """The collection as a version of it begins to be indexed, from then on with this embedding model if it is free.
+
+        It is not while it has vectors, or anything that answers, or another version is being indexed with its model.
+        Raises NotFound.
+        """
+        of_collection = versions.join(documents, documents.c.id == versions.c.document_id)
+        others = (
+            select(versions.c.id)
+            .select_from(of_collection)
+            .where(
+                documents.c.collection_id == collection_id,
+                versions.c.id != version_id,
+                versions.c.status.in_(("working", "ready")),
+            )
+        )
+        with self._database.write() as connection:
+            collection = _collection(_collection_row(connection, collection_id))
+            is_free = collection.dimension is None and connection.execute(others.limit(1)).first() is None
+            if collection.embedding_model == model or not is_free:
+                return collection
+            connection.execute(
+                update(collections).where(collections.c.id == collection_id).values(embedding_model=model)
+            )
+            return _collection(_collection_row(connection, collection_id))
+
     def set_dimension(self, collection_id: str, dimension: int) -> None:
         """Record the dimension of a collection's first vectors; 0 (there were none) and a later one change nothing."""
         if dimension == 0:

@@ -29,11 +29,13 @@ from rag.openrouter.models import KeyInfo, Provider
 from rag.openrouter.rerank import OpenRouterReranker
 from rag.preferences import Preferences, PreferenceStore, validated
 from rag.settings import Settings, Stage
+from rag.stopping import Stop
 
 STAGES: tuple[Stage, ...] = ("embeddings", "rerank", "chat")
 
 KeyState = Literal["environment", "typed", "none"]
 
+_FORMER_CLIENTS = 4
 _NO_STATIC_MODEL = (
     "The local embedding model has no build for this platform, so only words are searched. "
     "Set OPENROUTER_API_KEY to search by meaning as well."
@@ -120,9 +122,8 @@ class ModelChoice:
         )
 
     def close(self) -> None:
-        """Let go of all threads and connections."""
+        """Let go of all connections."""
         with self._lock:
-            self._let_go(self._models)
             for client in self._clients.values():
                 client.close()
 
@@ -152,12 +153,11 @@ class ModelChoice:
             self._rebuild()
 
     def _rebuild(self) -> None:
-        former, self._models = self._models, self._built()
-        self._let_go(former)
-
-    def _let_go(self, models: Models) -> None:
-        if isinstance(models.embedder, OpenRouterEmbedder):
-            models.embedder.close()
+        self._models = self._built()
+        # Somebody may still be asking the former servers; those replaced long ago are closed, and their keys forgotten.
+        named = {self._client_name(stage) for stage in STAGES}
+        for name in [name for name in self._clients if name not in named][:-_FORMER_CLIENTS]:
+            self._clients.pop(name).close()
 
     # ------------------------------------------------------------------ servers
 
@@ -191,9 +191,9 @@ class ModelChoice:
         used = getattr(self.settings, stage) == "openrouter"
         return used and self._catalogue.is_stale(self._server(stage), _kind(stage))
 
-    def refresh(self, stage: Stage) -> None:
-        """Fetch the list of a stage's models. Raises ProviderError."""
-        found = offers.offered(self.client(stage), _kind(stage), Errand())
+    def refresh(self, stage: Stage, stop: Stop | None = None) -> None:
+        """Fetch the list of a stage's models. Raises ProviderError, Stopped."""
+        found = offers.offered(self.client(stage), _kind(stage), Errand(stop or Stop()))
         self._catalogue.keep(self._server(stage), _kind(stage), found)
         with self._lock:
             self._rebuild()  # what a model takes and how much may be known better now
@@ -212,13 +212,17 @@ class ModelChoice:
         return self.settings.server(stage)[0]
 
     def _client(self, stage: Stage) -> Client:
-        address, key = self.settings.server(stage)
-        name = (address, key.get_secret_value() if key else "")
+        name = self._client_name(stage)
         if name not in self._clients:
             settings = self._settings
+            address, key = self.settings.server(stage)
             attribution = Attribution(str(settings.site_url) if settings.site_url else None, settings.site_name)
             self._clients[name] = Client(address, key, attribution=attribution)
         return self._clients[name]
+
+    def _client_name(self, stage: Stage) -> tuple[str, str]:
+        address, key = self.settings.server(stage)
+        return address, key.get_secret_value() if key else ""
 
     # ------------------------------------------------------------------ building
 

@@ -17,7 +17,6 @@ from rag.domain import (
     Answered,
     AnswerEvent,
     Chunk,
-    Collection,
     Document,
     Hit,
     Progress,
@@ -51,6 +50,10 @@ _INDEXED_AT_ONCE = 200
 Report = Callable[[Progress], None]
 
 
+def _forget(indexes: Sequence[int], rows: Vectors) -> None:
+    """What is asked for only to look at it."""
+
+
 class Pipeline:
     """The two functions everything else serves, over the stores of one data folder and the models in use.
 
@@ -81,9 +84,11 @@ class Pipeline:
         found.
         """
         models = self._models()
-        collection = self._with_model_in_use(document.collection_id, models)
-        original = self._stores.originals.path(version.sha256)
+        collection = self._stores.library.adopt_model(document.collection_id, version.id, models.embedding)
         embedder = models.embedder_of(collection.embedding_model)
+        if embedder is None and collection.embedding_model != models.embedding:
+            raise WrongEmbeddingModel(wrong_model(collection, models.embedding))
+        original = self._stores.originals.path(version.sha256)
         sees = embedder is not None and embedder.takes_images
         parsed = self._reader.read(
             original,
@@ -123,7 +128,7 @@ class Pipeline:
         self._stores.index.drop(collection.index_of(generation))
         if embedder is not None and model == collection.embedding_model:
             # A model may make other vectors under the same name now; those it made before are of no use then.
-            probe = embedder.embed([collection.name], "document", account.errand("indexing", stop))
+            probe = self._paid([collection.name], embedder, account, stop)
             self._stores.vectors.forget_other_dimensions(model, probe.shape[1])
         passages = [_passage(chunk, name) for chunk, name in self._stores.passages.published(collection_id)]
         dimension = None
@@ -137,22 +142,6 @@ class Pipeline:
         stop.check()
         self._stores.library.finish_reindexing(collection_id, model, dimension, generation)
         self._stores.index.drop(collection.index)
-
-    def _with_model_in_use(self, collection_id: str, models: Models) -> Collection:
-        """The collection, which takes the embedding model in use on as long as it has no vectors.
-
-        One with vectors of the local model keeps it beside any other, until it is re-indexed.
-        """
-        collection = self._stores.library.collection(collection_id)
-        model = models.embedding
-        if collection.embedding_model == model:
-            return collection
-        if collection.dimension is not None and models.embedder_of(collection.embedding_model) is not None:
-            return collection
-        if collection.dimension is not None or self._stores.passages.published(collection_id):
-            raise WrongEmbeddingModel(wrong_model(collection, model))
-        self._stores.library.finish_reindexing(collection_id, model, None, collection.generation)
-        return self._stores.library.collection(collection_id)
 
     def _embed(
         self,
@@ -177,15 +166,32 @@ class Pipeline:
                 self._stores.vectors.put(embedder.model, [missing[index] for index in indexes], rows)
                 count(len(indexes))
 
-            if not missing:
-                continue
-            if embedder is not self._models().static:
+            if missing:
+                self._paid(self._inputs(embedder, [wanted[key] for key in missing]), embedder, account, stop, keep)
+
+    def _paid(
+        self,
+        inputs: Sequence[Input],
+        embedder: Embedder,
+        account: Account,
+        stop: Stop,
+        keep: Callable[[Sequence[int], Vectors], None] = _forget,
+    ) -> Vectors:
+        """The vectors, each batch entered in the ledger as it is kept; a spent budget ends it."""
+        is_free = embedder is self._models().static
+
+        def received(indexes: Sequence[int], rows: Vectors) -> None:
+            keep(indexes, rows)
+            account.settle()
+            if not is_free:
                 account.check_budget()
-            inputs = self._inputs(embedder, [wanted[key] for key in missing])
-            try:
-                embedder.embed(inputs, "document", account.errand("indexing", stop), keep)
-            finally:
-                account.settle()
+
+        if not is_free:
+            account.check_budget()
+        try:
+            return embedder.embed(inputs, "document", account.errand("indexing", stop), received)
+        finally:
+            account.settle()
 
     def _inputs(self, embedder: Embedder, passages: Sequence["_Passage"]) -> list[Input]:
         """What the embedder gets: texts, and pictures with their text where it can take them."""

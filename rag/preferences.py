@@ -4,9 +4,10 @@ What the server was started with (`settings`) stands behind it: None here means 
 """
 
 import math
+import re
 from dataclasses import dataclass
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.dialects import sqlite
 
@@ -19,6 +20,7 @@ MOST_FALLBACKS = 3
 """How many models may follow the first; OpenRouter refuses more."""
 
 _LONGEST_NAME = 200
+_LENGTH = re.compile(r"@\d+$")  # how the length of its vectors is added to an embedding model's name
 _KEY = "preferences"
 
 
@@ -61,11 +63,11 @@ class PreferenceStore:
 
     def load(self) -> Preferences:
         """What was set last. What cannot be used any more counts as not set."""
-        with self._database.read() as connection:
-            stored = connection.execute(select(preferences.c.value).where(preferences.c.key == _KEY)).scalar()
         try:
+            with self._database.read() as connection:
+                stored = connection.execute(select(preferences.c.value).where(preferences.c.key == _KEY)).scalar()
             return validated(_FORM.validate_python(stored or {}))
-        except (ValidationError, InvalidRequest):
+        except (ValueError, InvalidRequest):  # no JSON, or not of this form
             return Preferences()
 
     def save(self, wanted: Preferences) -> None:
@@ -83,7 +85,9 @@ def validated(wanted: Preferences) -> Preferences:
     """The same preferences when they can be used. Raises InvalidRequest with what is wrong."""
     models = (wanted.embedding_model, wanted.rerank_model, wanted.chat_model, *wanted.fallback_models)
     for model in models:
-        if model is not None and not (0 < len(model) <= _LONGEST_NAME and model.isprintable() and " " not in model):
+        if model is not None and not (
+            0 < len(model) <= _LONGEST_NAME and model.isprintable() and " " not in model and not _LENGTH.search(model)
+        ):
             raise InvalidRequest("A model's name is one word, like “openai/gpt-5-mini”.")
     if len(wanted.fallback_models) > MOST_FALLBACKS:
         raise InvalidRequest(f"At most {MOST_FALLBACKS} models can stand in for the first.")

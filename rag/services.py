@@ -66,6 +66,7 @@ class _Opened:
     reader: Reader
     pictures: Pictures
     choice: ModelChoice
+    refreshing: threading.Thread
     pipeline: Pipeline
     indexer: Indexer
     chat: Chat
@@ -190,6 +191,7 @@ class Services:
         self._thread.join()
         opened, self._opened = self._opened, None
         if opened is not None:
+            opened.refreshing.join(timeout=5)
             opened.chat.close()
             opened.indexer.close()
             opened.reader.close()
@@ -223,18 +225,19 @@ class Services:
         try:
             recovery.recover(stores, self._rebuilding)
             stores.conversations.interrupt_unfinished()
+            choice = ModelChoice(self._started_with, stores.preferences, stores.catalogue)
         except BaseException:
             stores.close()
             raise
-        choice = ModelChoice(self._started_with, stores.preferences, stores.catalogue)
         reader, pictures = Reader(), Pictures()
         books = Books(stores.ledger, lambda: choice.preferences.monthly_budget, choice.price_of)
         pipeline = Pipeline(stores, reader, Showing(stores, pictures), lambda: choice.models, books)
         indexer = Indexer(pipeline, stores)
         indexer.start()
-        threading.Thread(target=_refresh, args=(choice, self._closing), name="refresh-models", daemon=True).start()
+        refreshing = threading.Thread(target=_refresh, args=(choice, self._closing), name="refresh-models", daemon=True)
+        refreshing.start()
         chat = Chat(pipeline, stores.conversations)
-        return _Opened(stores, reader, pictures, choice, pipeline, indexer, chat)
+        return _Opened(stores, reader, pictures, choice, refreshing, pipeline, indexer, chat)
 
 
 def _refresh(choice: ModelChoice, closing: Stop) -> None:
@@ -243,9 +246,11 @@ def _refresh(choice: ModelChoice, closing: Stop) -> None:
         for stage in STAGES:
             try:
                 if choice.is_stale(stage):
-                    choice.refresh(stage)
+                    choice.refresh(stage, closing)
             except FootnoteError as error:
                 logger.info("The list of %s models could not be fetched: %s", stage, type(error).__name__)
+            except Exception as error:
+                incident(logger, error, f"Fetching the list of {stage} models")
         closing.wait(_REFRESHED_EVERY)
 
 

@@ -62,6 +62,16 @@ class Settings(BaseSettings):
     rerank_model: str = Field(default="cohere/rerank-v3.5", validation_alias=_variable("FOOTNOTE_RERANK_MODEL"))
     chat_model: str = Field(default="~openai/gpt-mini-latest", validation_alias=_variable("FOOTNOTE_CHAT_MODEL"))
 
+    @field_validator("openrouter_base_url", "embeddings_base_url", "rerank_base_url", "chat_base_url")
+    @classmethod
+    def _plain_address(cls, value: HttpUrl | None) -> HttpUrl | None:
+        # Addresses are shown, logged and kept; a password in one would be, too.
+        if value and (value.username or value.password or value.query or value.fragment):
+            raise ValueError(
+                "must be an address alone: no user, password or parameters (the key has a setting of its own)"
+            )
+        return value
+
     @field_validator("site_name")
     @classmethod
     def _sendable_name(cls, value: str) -> str:

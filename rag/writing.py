@@ -1,5 +1,6 @@
 """The answer's text from the chosen passages: written by a chat model, or extracts when there is none."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
@@ -31,6 +32,9 @@ _MOST_REASONING = 200_000  # characters kept of what a model thinks aloud
 _LONGEST_REASON = 300
 _LONGEST_OVERLAP = 80
 _SHORTEST_OVERLAP = 12
+_CLOSING = ".,;:!?…)]”’"
+# A text that ends like this ends with a whole word: a space, a reference, or a full stop that is in no number.
+_ENDED = re.compile(r"(?:\s|\]|(?:[^\W\d]|[\])”\"’])[.!?…。])\Z|\A\Z")
 
 
 @dataclass(slots=True)
@@ -65,22 +69,28 @@ def write(
 def resume(
     models: Models, brief: Brief, written: Written, account: Account, stop: Stop
 ) -> Iterator[TextDelta | ReasoningDelta | Checking]:
-    """Stream the rest of an answer that was cut off into `written`, from its last whole word on."""
+    """Stream the rest of an answer that was cut off into `written`, from where it is certain to be whole.
+
+    Where nothing more comes, the text stays as it was. Raises like `write` before anything new.
+    """
     assert models.chat is not None  # noqa: S101 - the pipeline does not call this without one
-    written.text = beginning(written.text)
-    written.citations = [one for one in written.citations if f"[{one.number}]" in written.text]
-    citer = Citer(brief.hits, written.text, written.citations)
-    before = with_source_numbers(written.text, written.citations, brief.hits)
+    former = (written.text, written.citations)
+    written.text, written.citations = whole(*former)
+    beginning = written.text
+    citer = Citer(brief.hits, beginning, written.citations)
+    before = with_source_numbers(beginning, written.citations, brief.hits)
     yield from _streamed(models, prompts.resume(brief, before), citer, _Joint(before), written, account, stop)
+    if written.text.strip() == beginning.strip():
+        written.text, written.citations = former
     account.step("writing", len(brief.hits))
     yield from _checked(models, brief, written, account, stop)
 
 
-def beginning(text: str) -> str:
-    """What is kept of an answer that was cut off: all up to its last white space, as the last word may be half."""
-    words = text.rstrip()
-    cut = max(words.rfind(" "), words.rfind("\n"))
-    return text if words != text else text[: cut + 1]
+def whole(text: str, citations: Sequence[Citation]) -> tuple[str, list[Citation]]:
+    """What is kept of an answer that was cut off: all but a last word that may be half, and the citations in it."""
+    if not _ENDED.search(text):
+        text = text[: max(text.rfind(" "), text.rfind("\n")) + 1]
+    return text, [one for one in citations if f"[{one.number}]" in text]
 
 
 class _Opening:
@@ -115,14 +125,15 @@ class _Joint:
     @property
     def held(self) -> str:
         """What was not released yet, without what it repeats."""
-        return self._joined(self._held)
+        return "" if prompts.is_absent(self._held) else self._joined(self._held)
 
     def released(self, piece: str) -> str:
         """What may be shown now that `piece` has come."""
         if self._over:
             return piece
         self._held += piece
-        if len(self._held) < _LONGEST_OVERLAP:
+        begins_again = self._before.strip().startswith(self._held.strip())
+        if len(self._held) < _LONGEST_OVERLAP or begins_again:
             return ""
         self._over = True
         released, self._held = self._joined(self._held), ""
@@ -133,12 +144,21 @@ class _Joint:
         return False
 
     def _joined(self, continuation: str) -> str:
-        text = continuation.lstrip(" ") if self._before[-1:].isspace() else continuation
-        before = self._before.rstrip()
+        before, text = self._before.strip(), continuation.strip(" ")
+        if len(text) >= _SHORTEST_OVERLAP and before.startswith(text.strip()):
+            return ""
+        repeated = before if before and text.startswith(before) else self._overlap(before, text)
+        text = text[len(repeated) :].lstrip(" ") if repeated else text
+        begins_a_word = text[:1] not in _CLOSING and not text[:1].isspace()
+        return f" {text}" if begins_a_word and self._before and not self._before[-1].isspace() else text
+
+    @staticmethod
+    def _overlap(before: str, text: str) -> str:
+        """How much of the text's beginning is the end of what was before."""
         for length in range(min(len(text), _LONGEST_OVERLAP), _SHORTEST_OVERLAP - 1, -1):
             if before.endswith(text[:length].rstrip()):
-                return text[length:].lstrip(" ")
-        return text
+                return text[:length]
+        return ""
 
 
 def _streamed(
@@ -184,12 +204,21 @@ def _streamed(
     rest = ("" if written.absent else citer.feed(gate.held)) + citer.finish()
     written.citations = citer.citations
     if not (written.absent or citer.text.strip()):
-        raise BadReply(f"{written.model} ended its answer before it began. Try again.")
+        raise _empty(written)
     if citer.unknown:
         account.notices.append(f"{citer.unknown} reference(s) to sources that do not exist were removed.")
     if rest:
         written.text += rest
         yield TextDelta(rest, tuple(citer.citations[announced:]))
+
+
+def _empty(written: Written) -> BadReply:
+    if not written.incomplete:
+        return BadReply(f"{written.model} ended its answer before it began. Try again.")
+    return BadReply(
+        f"{written.model} reached its limit before it said anything: allow longer answers, or less thinking, in "
+        "Settings → Answers."
+    )
 
 
 def _note_cut(complete: bool, written: Written, account: Account) -> None:
@@ -217,8 +246,9 @@ def _checked(models: Models, brief: Brief, written: Written, account: Account, s
 
 def _judged(chat: ChatModel, brief: Brief, written: Written, account: Account, stop: Stop) -> list[Citation]:
     sources = source_numbers(written.citations, brief.hits)
+    said = claims(written.text)
     asked = [
-        (one.number, sources[one.number], " ".join(claims(written.text, one.number)))
+        (one.number, sources[one.number], " ".join(said.get(one.number, ())))
         for one in written.citations
         if one.number in sources
     ]
@@ -241,6 +271,8 @@ def _verdicts(filled: Mapping[str, Any]) -> dict[int, tuple[Verdict, str]]:
     found: dict[int, tuple[Verdict, str]] = {}
     for entry in entries if isinstance(entries, list) else []:
         match entry:
+            case {"number": bool()}:
+                continue
             case {"number": int(number), "verdict": str(verdict)} if verdict in get_args(Verdict):
                 reason = entry.get("reason")
                 text = " ".join(reason.split())[:_LONGEST_REASON] if isinstance(reason, str) else ""

@@ -129,7 +129,10 @@ def test_an_unrelated_claim_has_no_support() -> None:
 
 def test_claims_are_the_sentences_that_cite_a_number() -> None:
     """Without their markers."""
-    assert claims("Days lapse [1]. Others [2] do not. [1]", 1) == ["Days lapse.", "Others do not."]
+    assert claims("Days lapse [1]. Others [2] do not. [1]") == {
+        1: ["Days lapse.", "Others do not."],
+        2: ["Others do not."],
+    }
 
 
 def test_locating_a_range_cuts_the_spans_it_touches() -> None:

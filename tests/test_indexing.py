@@ -11,6 +11,7 @@ from fakes import BagOfWords
 from rag.domain import Version
 from rag.errors import NotFound
 from rag.indexing import Indexer
+from rag.interfaces import Errand
 
 
 @pytest.fixture
@@ -74,10 +75,10 @@ def test_closing_puts_unfinished_work_back_into_the_queue(desk: Desk) -> None:
     embedder = desk.embedder
     waiting = [False]
 
-    def slow(texts: object, purpose: object, stop: object, received: object = None) -> None:
+    def slow(inputs: object, purpose: object, errand: Errand, received: object = None) -> None:
         waiting[0] = True
         while True:
-            stop.check()  # type: ignore[attr-defined]
+            errand.stop.check()
             time.sleep(0.01)
 
     embedder.embed = slow  # type: ignore[method-assign, assignment]

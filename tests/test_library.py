@@ -460,3 +460,30 @@ def test_a_cleaned_name_is_clean(name: str) -> None:
     assert shown.isprintable()
     assert not {"/", "\\"} & set(shown)
     assert clean_name(shown) == shown
+
+
+# ------------------------------------------------------------------ which embedding model
+
+
+def test_a_collection_without_vectors_takes_another_model(shelf: Shelf) -> None:
+    """There is nothing yet that would not fit."""
+    shelf.upload("a.pdf")
+    version = shelf.claim()
+    assert shelf.library.adopt_model(shelf.collection.id, version.id, "other").embedding_model == "other"
+
+
+def test_a_model_is_not_changed_under_a_version_that_is_being_indexed(shelf: Shelf) -> None:
+    """Vectors of one model must not come under the name of another."""
+    shelf.upload("a.pdf", "a")
+    shelf.upload("b.pdf", "b")
+    first, second = shelf.claim(), shelf.claim()
+    assert shelf.library.adopt_model(shelf.collection.id, first.id, MODEL).embedding_model == MODEL
+    assert shelf.library.adopt_model(shelf.collection.id, second.id, "other").embedding_model == MODEL
+
+
+def test_what_answers_keeps_its_model(shelf: Shelf) -> None:
+    """Until it is re-indexed."""
+    shelf.publish("a.pdf", "alpha")
+    shelf.upload("b.pdf", "b")
+    version = shelf.claim()
+    assert shelf.library.adopt_model(shelf.collection.id, version.id, "other").embedding_model == MODEL

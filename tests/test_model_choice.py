@@ -14,7 +14,7 @@ from rag.interfaces import Errand, Illustrated
 from rag.model_choice import ModelChoice
 from rag.openrouter.routing import Routing
 from rag.preferences import Preferences
-from rag.settings import Settings
+from rag.settings import Settings, load
 from rag.stores import Stores, open_stores
 
 
@@ -220,3 +220,24 @@ def test_a_list_that_says_nothing_leaves_the_name_to_tell(server: OpenRouterServ
     assert choice.info("embeddings", name) is not None
     assert choice.names.embedding_takes_images
     choice.close()
+
+
+@pytest.mark.parametrize(
+    "address", ["https://user:secret@host/v1", "https://host/v1?key=secret", "https://host/v1#secret"]
+)
+def test_an_address_with_a_secret_in_it_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses are shown and kept; the sentence does not repeat it."""
+    monkeypatch.setenv("FOOTNOTE_CHAT_BASE_URL", address)
+    with pytest.raises(InvalidRequest, match="FOOTNOTE_CHAT_BASE_URL") as refused:
+        load()
+    assert "secret" not in str(refused.value)
+
+
+def test_a_key_that_was_replaced_long_ago_is_forgotten(choice: ModelChoice) -> None:
+    """Not even the memory keeps every key that was ever typed."""
+    former = choice.client("chat")
+    for number in range(8):
+        choice.type_key(None, f"key-{number}")
+        choice.client("chat")
+    assert former not in choice._clients.values()
+    assert len(choice._clients) <= 6

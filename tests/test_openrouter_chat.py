@@ -689,6 +689,25 @@ def stopped_by(host: OpenRouterServer, stop: Stop) -> threading.Thread:
     return thread
 
 
+def test_a_key_that_is_echoed_as_a_name_goes_nowhere(host: OpenRouterServer, chat: OpenRouterChat) -> None:
+    """Names of models and providers are kept in the ledger and shown."""
+    echo = {**chunk("x", "stop"), "model": f"m-{KEY}", "provider": KEY}
+    host.replies.append(streams(event(echo), DONE))
+    bills: list[Spending] = []
+    heard = Heard(chat, Errand(bill=bills.append))
+    assert heard.finished is not None
+    assert KEY not in repr((heard.finished, bills))
+
+
+def test_usage_in_every_event_counts_once(host: OpenRouterServer, chat: OpenRouterChat) -> None:
+    """Some servers report what was used so far, again and again."""
+    so_far = [{"prompt_tokens": 10, "completion_tokens": count, "total_tokens": 10 + count} for count in (1, 2, 3)]
+    host.replies.append(streams(*(event({**chunk("x"), "usage": usage}) for usage in so_far), STOP, DONE))
+    bills: list[Spending] = []
+    Heard(chat, Errand(bill=bills.append))
+    assert [(bill.usage.prompt_tokens, bill.usage.completion_tokens) for bill in bills] == [(10, 3)]
+
+
 def test_a_connection_is_used_again(host: OpenRouterServer, chat: OpenRouterChat) -> None:
     """A question does not wait for a handshake that the question before it made already."""
     ports = set()

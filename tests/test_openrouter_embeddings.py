@@ -401,15 +401,6 @@ def test_a_failing_receiver_loses_no_other_vectors(host: OpenRouterServer, embed
     assert len(kept) == len(set(kept)) == 96 * len(host.requests) == 96 * 8
 
 
-def test_what_is_under_way_finishes_after_the_embedder_was_closed(
-    host: OpenRouterServer, embedder: OpenRouterEmbedder
-) -> None:
-    """It may be replaced while somebody still embeds with it."""
-    texts = texts_of(96 * 20)
-    host.replies.append(lambda handler: (embedder.close(), regular(handler))[1])
-    numpy.testing.assert_allclose(embedder.embed(texts, "document", Errand()), expected(texts), rtol=1e-6)
-
-
 # ---------------------------------------------------------------- options
 
 

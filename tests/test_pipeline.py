@@ -24,6 +24,7 @@ from rag.domain import (
 )
 from rag.errors import (
     BadReply,
+    FootnoteError,
     NotFound,
     OverBudget,
     ProviderError,
@@ -327,6 +328,38 @@ def test_a_spent_budget_stops_questions_and_indexing(handbook: Desk) -> None:
     with pytest.raises(OverBudget):
         handbook.ingest()
     assert (handbook.embedder.asked, handbook.chat.heard) == ([], [])
+
+
+def test_a_budget_ends_an_upload_between_batches(desk: Desk) -> None:
+    """What is paid for by then is kept and entered."""
+    assert desk.embedder is not None
+    sections = {f"Section {number}": f"Rule {number} says something of its own." for number in range(12)}
+    desk.add("rules.docx", sections)
+    desk.budget = 0.0001
+    with pytest.raises(OverBudget):
+        desk.ingest()
+    assert len(desk.embedder.asked) == 4
+    assert len(list(desk.stores.ledger.entries(BEFORE, AFTER))) == 1
+
+
+def test_looking_whether_a_model_has_changed_is_paid_for(handbook: Desk) -> None:
+    """Re-indexing with the same model asks for one vector first."""
+    before = len(list(handbook.stores.ledger.entries(BEFORE, AFTER)))
+    handbook.pipeline.reindex(handbook.collection.id, lambda _: None, Stop())
+    assert len(list(handbook.stores.ledger.entries(BEFORE, AFTER))) == before + 1
+
+
+def test_a_ledger_that_cannot_be_written_costs_no_answer(
+    handbook: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log says so."""
+
+    def full(entries: object) -> None:
+        raise FootnoteError("The disk is full.")
+
+    monkeypatch.setattr(handbook.stores.ledger, "record", full)
+    assert not handbook.answer("How many days of annual leave?").refused
+    assert "could not be entered" in caplog.text
 
 
 def test_a_spent_budget_leaves_local_work_alone(handbook: Desk) -> None:

@@ -1,5 +1,6 @@
 """What becomes of a chat model's stream, and of the extracts that replace it."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ from rag.errors import BadReply, ProviderDown, Stopped
 from rag.interfaces import Errand, Form
 from rag.prompts import NOT_IN_DOCUMENTS, Brief
 from rag.stopping import Stop
-from rag.writing import CUT_OFF, Written, beginning, extract, resume, write
+from rag.writing import CUT_OFF, Written, extract, resume, whole, write
 
 TEXT = "Employees accrue 25 days of leave. Unused days lapse in May."
 HIT = Hit(Chunk("c", "d", "v", 0, TEXT, 1, 1, (), (Span(0, 1, "1", 0, len(TEXT)),)), "handbook.pdf", relevance=0.8)
@@ -175,9 +176,28 @@ def test_a_continued_answer_joins_without_a_seam() -> None:
     assert resumed("You get 25 days ", long, DONE)[0].text == f"You get 25 days {long}"
 
 
+def test_a_continuation_that_begins_again_is_not_stored_twice() -> None:
+    """The model repeats the whole answer, however long, and goes on."""
+    before = "You get 25 days of leave, and nobody may take them away from you before the end of the year. "
+    assert resumed(before, *re.findall(r"\S+ ?", before), "They lapse in May.", DONE)[0].text == (
+        f"{before}They lapse in May."
+    )
+    assert resumed(before, before, DONE)[0].text == before
+
+
+@pytest.mark.parametrize("pieces", [(), (" ",), (NOT_IN_DOCUMENTS,)])
+def test_an_answer_that_only_lacked_its_end_stays_whole(pieces: tuple[str, ...]) -> None:
+    """Nothing new is no reason to lose the last word and its citation."""
+    before = "25 days of leave [1]"
+    written, _ = resumed(before, *pieces, DONE, cited=True)
+    assert (written.text, [one.number for one in written.citations], written.incomplete) == (before, [1], False)
+
+
 def test_what_is_left_of_a_cut_word() -> None:
-    """Only what ends with white space is certain to be whole."""
-    assert [beginning(text) for text in ("a bc", "a bc ", "a\nbc", "abc", "")] == ["a ", "a bc ", "a\n", "", ""]
+    """Only what ends with a space, a reference or a sentence's end is certain to be whole."""
+    texts = ("a bc", "a bc ", "a\nbc", "abc", "", "It is so.", "It is 3.", "so [1]", "so [1].", "so [1")
+    kept = ["a ", "a bc ", "a\n", "", "", "It is so.", "It is ", "so [1]", "so [1].", "so "]
+    assert [whole(text, ())[0] for text in texts] == kept
 
 
 def test_citations_go_on_counting() -> None:
@@ -191,9 +211,8 @@ def test_citations_go_on_counting() -> None:
 
 def test_a_citation_that_was_cut_off_is_forgotten() -> None:
     """Its number was in the word that went."""
-    before = "25 days of leave [1]"
-    written, _ = resumed(before, "[1].", DONE, cited=True)
-    assert (written.text, [one.number for one in written.citations]) == ("25 days of leave [1].", [1])
+    cited, _, _ = written_by("25 days of leave [1]", DONE)
+    assert whole("25 days of leave [1", cited.citations) == ("25 days of leave ", [])
 
 
 def test_nothing_more_is_a_failure_that_is_raised() -> None:

@@ -25,7 +25,8 @@ class Bill:
         self._model = model
         self._provider = ""
         self._prompt_tokens = prompt_tokens
-        self._reported: Usage | None = None
+        self._reported: Usage | None = None  # by the attempts before the last
+        self._of_attempt: Usage | None = None
         self._begun: float | None = None
         self._attempts = 0
         self._in_doubt = False
@@ -53,6 +54,7 @@ class Bill:
         """Another attempt begins."""
         self._begun = self._begun or time.perf_counter()
         self._attempts += 1
+        self._reported, self._of_attempt = self._total(), None
         self._in_doubt = False
         self._seen_tokens = 0.0
 
@@ -70,16 +72,21 @@ class Bill:
         self._provider = label(payload.get("provider")) or self._provider
         self._seen_tokens += estimated_tokens(text_in(payload) + reasoning_in(payload))
         self.finished = self.finished or bool(finish_reason_in(payload))
-        if (usage := usage_in(payload)) is not None:
-            self._reported = usage if self._reported is None else self._reported + usage
+        # Some servers report what was used so far with every event: within an attempt the last word counts.
+        self._of_attempt = usage_in(payload) or self._of_attempt
 
     def settle(self, outcome: CallOutcome) -> None:
         """How the call ended is known already, whatever becomes of who waits for its events."""
         self._outcome = outcome
 
+    def _total(self) -> Usage | None:
+        """What was reported, over all attempts."""
+        found = [usage for usage in (self._reported, self._of_attempt) if usage is not None]
+        return sum(found[1:], found[0]) if found else None
+
     def _usage(self) -> Usage:
-        if self._reported is not None:
-            return self._reported
+        if (reported := self._total()) is not None:
+            return reported
         if not self._in_doubt:
             return Usage()
         return Usage(self._prompt_tokens, round(self._seen_tokens), estimated=True)

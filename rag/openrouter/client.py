@@ -271,6 +271,7 @@ class Client:
     def _sound(self, payload: object, response: httpx.Response, request: _Request, bill: Bill) -> Mapping[str, Any]:
         """A reply, or an event of one, that is a JSON object without an error; entered in the bill either way."""
         if isinstance(payload, dict):
+            payload = failures.without_key(payload, self._server)
             bill.read(payload)
         if failures.error_in(payload) is not None or not response.is_success:
             bill.refused()

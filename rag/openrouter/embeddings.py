@@ -76,9 +76,6 @@ class OpenRouterEmbedder:
         """Whether it can embed pictures."""
         return self._takes_images
 
-    def close(self) -> None:
-        """Nothing is kept: the threads of a call to `embed` end with it."""
-
     def embed(
         self,
         inputs: Sequence[Input],

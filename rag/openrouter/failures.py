@@ -8,7 +8,7 @@ shortened, cleaned, never repeats the key and stands in the failure's details, n
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -85,7 +85,7 @@ class Server:
     """Who answered: the host to name, whether a key was sent to it, and the key that must not be repeated."""
 
     host: str
-    key: str | None
+    key: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,6 +408,12 @@ def _wait(headers: Mapping[str, str], limits: Mapping[str, str], error: Mapping[
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def without_key(payload: Mapping[str, Any], server: Server) -> Mapping[str, Any]:
+    """A reply in whose names of model and provider, which are kept and shown, the key does not stand."""
+    echoed = [name for name in ("model", "provider") if server.key and server.key in str(payload.get(name))]
+    return {**payload, **dict.fromkeys(echoed, "[key]")} if echoed else payload
 
 
 # ---------------------------------------------------------------- what it means

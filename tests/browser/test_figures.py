@@ -55,7 +55,7 @@ def test_a_scanned_page_is_found_cited_and_shown(app: str, view: NEW_VIEW) -> No
     expect(dialog).to_contain_text("are sent to openrouter:maker/seeing-embed-1")
     dialog.get_by_role("button", name="Search pictures too").click()
     expect(dialog).to_have_count(0)
-    expect(listed).to_contain_text("1 page · 1 passage", timeout=60_000)
+    expect(listed).to_contain_text("1 page · 1 picture", timeout=60_000)
     idle(page)
 
     page.get_by_role("link", name="Chat").click()
