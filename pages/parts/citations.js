@@ -171,15 +171,25 @@ export default function (component) {
     const button = event.target.closest?.('[class*="st-key-copy-"] button');
     if (!button) return;
     const message = /st-key-copy-([a-z0-9]+)/.exec(button.closest('[class*="st-key-copy-"]').className)[1];
-    if (!shared[message]?.copy) return;
     event.preventDefault();
     event.stopPropagation();
+    // Right after an answer ends its text may still be on its way: then it is copied when it arrives.
+    window.footnoteWanted = { message, button };
+    copyWanted();
+  };
+
+  function copyWanted() {
+    const { message, button } = window.footnoteWanted ?? {};
+    if (!shared[message]?.copy) return;
+    window.footnoteWanted = undefined;
     copy(shared[message].copy);
     card.replaceChildren(element("div", "text-align: center", "Copied with its sources"));
     card.target = button;
     place(card, button);
     setTimeout(() => card.target === button && hide(), COPIED_FOR);
-  };
+  }
+
+  copyWanted();
 
   const escape = (event) => {
     if (event.key === "Escape") hide();
