@@ -69,7 +69,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag import errors, links, replies, services
 from rag.chat import LONGEST_QUESTION
-from rag.domain import Citation, Collection, Failure, Turn
+from rag.domain import Citation, Collection, Failure, ReasoningDelta, Turn
 from rag.errors import FileTooLarge, FootnoteError, InvalidRequest, NotFound, NotReady, UnreadableDocument, incident
 from rag.library import Added
 from rag.parsing.sniff import HEAD_BYTES, media_type
@@ -397,7 +397,9 @@ async def _ask(request: Request) -> Response:
 
     def events(stop: Stop) -> Iterator[Event]:
         collection = _collection(request.path_params["name"])
-        return map(replies.event, services.get().pipeline.answer(question, history, collection.id, stop))
+        answer = services.get().pipeline.answer(question, history, collection.id, stop)
+        # Thoughts that are not kept are signs of life for those who watch, and nothing to be said.
+        return (replies.event(event) for event in answer if event != ReasoningDelta(""))
 
     if "text/event-stream" in request.headers.get("Accept", ""):
         return _EventStream(events)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from rag.domain import Collection, Progress, Version
-from rag.errors import FootnoteError, NotFound, Stopped, incident
+from rag.errors import FootnoteError, NotFound, OverBudget, Stopped, incident
 from rag.pipeline import Pipeline
 from rag.stopping import Stop
 from rag.stores import Stores
@@ -120,6 +120,8 @@ class Indexer:
 
     def _index_next(self) -> bool:
         """Index the version that waited longest; False when there is none, or a collection waits to be re-indexed."""
+        if not self._pipeline.may_spend():
+            return False
         with self._running_changed:
             version = None if self._to_reindex() else self._library.claim()
             if version is None:
@@ -151,6 +153,8 @@ class Indexer:
             self._pipeline.ingest(version, self._library.document_of(version), report, stop)
         except Stopped:
             self._library.requeue(version.id)
+        except OverBudget:
+            self._library.requeue(version.id)  # it waits until there is something to spend again
         except FootnoteError as error:
             logger.info("Version %s could not be indexed: %s", version.id, type(error).__name__)
             self._library.failed(version.id, str(error))

@@ -148,7 +148,7 @@ class Library:
             connection.execute(update(collections).where(collections.c.id == collection_id).values(figures=on))
             for document in _documents(connection, documents.c.collection_id == collection_id):
                 newest = document.newest
-                if newest.status in {"ready", "failed"}:
+                if newest.status in {"ready", "failed", "working"}:
                     _add_version(connection, document.id, newest.sha256, newest.media_type, newest.size)
 
     def remove_collection(self, collection_id: str) -> None:

@@ -6,14 +6,14 @@ Whoever answers a question or indexes a document takes `models` once, at its beg
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from pydantic import SecretStr
 
 from rag import retrieval
 from rag.catalogue import Catalogue
-from rag.domain import Bands, CallStage, ModelInfo, ModelKind, Price
+from rag.domain import Bands, CallStage, ModelInfo, Price
 from rag.errors import InvalidRequest
 from rag.interfaces import ChatModel, Embedder, Errand, Reranker
 from rag.local import embeddings as local_embeddings
@@ -132,9 +132,17 @@ class ModelChoice:
     def set_preferences(self, wanted: Preferences) -> None:
         """Keep these preferences, and use them from the next question on. Raises InvalidRequest."""
         with self._lock:
-            self._stored.save(validated(wanted))
-            self._preferences = wanted
-            self._rebuild()
+            self._prefer(wanted)
+
+    def change(self, **members: Any) -> None:
+        """Change some of the preferences, and use them from the next question on. Raises InvalidRequest."""
+        with self._lock:  # two people may change two things at once
+            self._prefer(replace(self._preferences, **members))
+
+    def _prefer(self, wanted: Preferences) -> None:
+        self._stored.save(validated(wanted))
+        self._preferences = wanted
+        self._rebuild()
 
     def type_key(self, stage: Stage | None, key: str) -> None:
         """Use a key for a stage, or for all of OpenRouter's (None), until the server restarts; "" forgets it.
@@ -180,7 +188,7 @@ class ModelChoice:
 
     def offered(self, stage: Stage) -> tuple[ModelInfo, ...]:
         """The models the stage's server offered when it was last asked; () when it never was."""
-        return self._catalogue.models(self._server(stage), _kind(stage))
+        return self._catalogue.models(self._server(stage), stage)
 
     def providers(self, stage: Stage, model: str) -> tuple[Provider, ...]:
         """Who runs a model. Asks the server; raises ProviderError."""
@@ -189,18 +197,18 @@ class ModelChoice:
     def is_stale(self, stage: Stage) -> bool:
         """Whether the list of a stage's models should be fetched: it is used, and a day old."""
         used = getattr(self.settings, stage) == "openrouter"
-        return used and self._catalogue.is_stale(self._server(stage), _kind(stage))
+        return used and self._catalogue.is_stale(self._server(stage), stage)
 
     def refresh(self, stage: Stage, stop: Stop | None = None) -> None:
         """Fetch the list of a stage's models. Raises ProviderError, Stopped."""
-        found = offers.offered(self.client(stage), _kind(stage), Errand(stop or Stop()))
-        self._catalogue.keep(self._server(stage), _kind(stage), found)
+        found = offers.offered(self.client(stage), stage, Errand(stop or Stop()))
+        self._catalogue.keep(self._server(stage), stage, found)
         with self._lock:
             self._rebuild()  # what a model takes and how much may be known better now
 
     def info(self, stage: Stage, model: str) -> ModelInfo | None:
         """What is known about a model."""
-        return self._catalogue.find(self._server(stage), _kind(stage), model)
+        return self._catalogue.find(self._server(stage), stage, model)
 
     def price_of(self, stage: CallStage, model: str) -> Price | None:
         """What a model costs by the list, or the asked one where replies name it otherwise; None if unknown."""
@@ -217,7 +225,10 @@ class ModelChoice:
             settings = self._settings
             address, key = self.settings.server(stage)
             attribution = Attribution(str(settings.site_url) if settings.site_url else None, settings.site_name)
-            self._clients[name] = Client(address, key, attribution=attribution)
+            address_setting, key_setting = settings.server_settings(stage)
+            self._clients[name] = Client(
+                address, key, attribution=attribution, address_setting=address_setting, key_setting=key_setting
+            )
         return self._clients[name]
 
     def _client_name(self, stage: Stage) -> tuple[str, str]:
@@ -305,10 +316,6 @@ class ModelChoice:
 def _is_local(settings: Settings) -> bool:
     """Whether nothing leaves this machine."""
     return "openrouter" not in {settings.embeddings, settings.rerank, settings.chat}
-
-
-def _kind(stage: Stage) -> ModelKind:
-    return stage
 
 
 def _quarters(texts: Sequence[str]) -> list[int]:

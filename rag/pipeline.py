@@ -25,7 +25,7 @@ from rag.domain import (
     Turn,
     Version,
 )
-from rag.errors import InvalidRequest, UnreadableDocument, WrongEmbeddingModel
+from rag.errors import InvalidRequest, OverBudget, UnreadableDocument, WrongEmbeddingModel
 from rag.interfaces import Embedder, Illustrated, Input, Vectors
 from rag.models import Models
 from rag.parsing.reader import Reader
@@ -74,6 +74,15 @@ class Pipeline:
     def embedding_model(self) -> str:
         """The name of the embedding model in use; "" when there are keywords only."""
         return self._models().embedding
+
+    def may_spend(self) -> bool:
+        """Whether the month's budget leaves anything to index with, or indexing costs nothing."""
+        try:
+            if self._models().embedder is not self._models().static:
+                self._books.ledger.check(self._books.budget())
+        except OverBudget:
+            return False
+        return True
 
     # ------------------------------------------------------------------ documents
 

@@ -3,8 +3,10 @@
 What the server was started with (`settings`) stands behind it: None here means "as it was started".
 """
 
+import logging
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
@@ -15,6 +17,8 @@ from rag.database import Database, preferences
 from rag.domain import Effort
 from rag.errors import InvalidRequest
 from rag.openrouter.routing import ANY_PROVIDER, Routing, checked
+
+logger = logging.getLogger(__name__)
 
 MOST_FALLBACKS = 3
 """How many models may follow the first; OpenRouter refuses more."""
@@ -66,9 +70,13 @@ class PreferenceStore:
         try:
             with self._database.read() as connection:
                 stored = connection.execute(select(preferences.c.value).where(preferences.c.key == _KEY)).scalar()
-            return validated(_FORM.validate_python(stored or {}))
-        except (ValueError, InvalidRequest):  # no JSON, or not of this form
-            return Preferences()
+        except ValueError:  # no JSON
+            stored = None
+        members = stored if isinstance(stored, dict) else {}
+        usable = {name: value for name, value in members.items() if _is_usable({name: value})}
+        if len(usable) < len(members):
+            logger.warning("Preferences that cannot be used any more: %s", ", ".join(sorted(members.keys() - usable)))
+        return _FORM.validate_python(usable)
 
     def save(self, wanted: Preferences) -> None:
         """Keep these from now on. Raises InvalidRequest when one of them cannot be."""
@@ -79,6 +87,14 @@ class PreferenceStore:
                 .values(key=_KEY, value=value)
                 .on_conflict_do_update(index_elements=["key"], set_={"value": value})
             )
+
+
+def _is_usable(members: Mapping[str, object]) -> bool:
+    try:
+        validated(_FORM.validate_python(members))
+    except (ValueError, InvalidRequest):
+        return False
+    return True
 
 
 def validated(wanted: Preferences) -> Preferences:

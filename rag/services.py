@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 _PICTURE_WIDTH = 1200  # pixels: sharp on a dense screen; one size for drawer and card, so that a page is drawn once
 _REFRESHED_EVERY = 3600.0
 _CHARACTERS_PER_TOKEN = 4
+_TOKENS_OF_PICTURE = 1_000  # about what providers count
 _TOKENS_ABOVE = 12  # the document's name and the headings above a passage
 
 
@@ -138,6 +139,8 @@ class Services:
         stores = opened.stores
         wanted = identity(model, dimensions)
         moving = [one for one in stores.library.collections() if one.embedding_model != wanted]
+        info = opened.choice.info("embeddings", model)
+        sees = info is not None and info.takes_images
         passages = known = tokens = 0
         for collection in moving:
             extent = stores.passages.extent(collection.id)
@@ -145,8 +148,8 @@ class Services:
             missing = (extent.passages - there) / max(extent.passages, 1)
             passages += extent.passages
             known += there
-            tokens += round(missing * (extent.characters / _CHARACTERS_PER_TOKEN + _TOKENS_ABOVE * extent.passages))
-        info = opened.choice.info("embeddings", model)
+            text = extent.characters / _CHARACTERS_PER_TOKEN + _TOKENS_ABOVE * extent.passages
+            tokens += round(missing * (text + (_TOKENS_OF_PICTURE * extent.pictures if sees else 0)))
         price = info.price.prompt if info else None
         return Reindexing(tuple(moving), passages, known, tokens, None if price is None else price * tokens)
 

@@ -99,6 +99,12 @@ class Settings(BaseSettings):
             return str(address), key
         return str(self.openrouter_base_url), key or self.openrouter_api_key
 
+    def server_settings(self, stage: Stage) -> tuple[str, str]:
+        """The names of the variables that hold the address and the key of a stage's server."""
+        if getattr(self, f"{stage}_base_url") is None:
+            return "OPENROUTER_BASE_URL", "OPENROUTER_API_KEY"
+        return f"FOOTNOTE_{stage.upper()}_BASE_URL", f"FOOTNOTE_{stage.upper()}_API_KEY"
+
     def _default_backend(self, stage: Stage) -> Backend:
         address = getattr(self, f"{stage}_base_url")
         return "openrouter" if address is not None or self.server(stage)[1] else "local"

@@ -330,7 +330,7 @@ def _name(text: str) -> str:
 
 def _harmless(text: str) -> str:
     """A cell that a spreadsheet shows instead of computing it."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
 
 
 def _plain(number: float) -> str:

@@ -381,6 +381,9 @@ class FakeChoice:
     def set_preferences(self, wanted: Preferences) -> None:
         self.preferences = validated(wanted)
 
+    def change(self, **members: object) -> None:
+        self.set_preferences(replace(self.preferences, **members))
+
     def type_key(self, stage: str | None, key: str) -> None:
         if key:
             self.typed[stage] = key

@@ -770,7 +770,7 @@ def test_what_stands_behind_a_failure_is_said_apart(handbook: Fake, client: Test
 
 def test_thoughts_and_checks_are_events(handbook: Fake, client: TestClient) -> None:
     """In the order in which they happen."""
-    handbook.pipeline.events = (ReasoningDelta("Well."), Checking(), Answered(ANSWER))
+    handbook.pipeline.events = (ReasoningDelta(""), ReasoningDelta("Well."), Checking(), Answered(ANSWER))
     said = events(ask(client, {"question": "x"}, stream=True))
     assert said[:2] == [("reasoning", {"text": "Well."}), ("checking", {})]
 

@@ -139,3 +139,21 @@ def test_a_failed_re_indexing_says_why_and_can_be_tried_again(desk: Desk, indexe
     other.reindex(desk.collection.id)
     until(lambda: desk.library.collection(desk.collection.id).embedding_model == "fake:other")
     other.close()
+
+
+def test_a_spent_budget_keeps_documents_waiting(desk: Desk) -> None:
+    """They go on when it is raised; nobody has to ask for each."""
+    desk.budget = 0.00005
+    first = desk.add("handbook.docx", HANDBOOK)
+    second = desk.add("travel.docx", {"Visa": "The visa application costs 80 euros."})
+    indexer = Indexer(desk.pipeline, desk.stores)
+    indexer.start()
+    try:
+        until(lambda: not desk.pipeline.may_spend())
+        until(lambda: {newest(desk, one.id).status for one in (first, second)} <= {"ready", "queued"})
+        assert newest(desk, second.id).status == "queued"
+        desk.budget = None
+        indexer.wake()
+        until(lambda: newest(desk, second.id).status == "ready")
+    finally:
+        indexer.close()

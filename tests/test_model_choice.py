@@ -1,15 +1,16 @@
 """Which models are in use, and how that changes while the server runs."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from openrouter_server import KEY, OpenRouterServer, sends, serving
+from openrouter_server import KEY, OpenRouterServer, fails, sends, serving
 from pydantic import SecretStr
 
 from rag.domain import Image, Turn
-from rag.errors import InvalidRequest
+from rag.errors import BadKey, InvalidRequest
 from rag.interfaces import Errand, Illustrated
 from rag.model_choice import ModelChoice
 from rag.openrouter.routing import Routing
@@ -241,3 +242,25 @@ def test_a_key_that_was_replaced_long_ago_is_forgotten(choice: ModelChoice) -> N
         choice.client("chat")
     assert former not in choice._clients.values()
     assert len(choice._clients) <= 6
+
+
+def test_a_failure_names_the_settings_of_its_own_server(server: OpenRouterServer, stores: Stores) -> None:
+    """Not those of another one."""
+    server.always = fails(401, "No such key.")
+    choice = ModelChoice(
+        settings(server, chat_base_url=server.url, chat_api_key=SecretStr("wrong")),
+        stores.preferences,
+        stores.catalogue,
+    )
+    with pytest.raises(BadKey, match="FOOTNOTE_CHAT_API_KEY"):
+        said(choice)
+    with pytest.raises(BadKey, match="OPENROUTER_API_KEY"):
+        choice.refresh("embeddings")
+    choice.close()
+
+
+def test_two_people_may_change_two_things(choice: ModelChoice) -> None:
+    """Neither change undoes the other."""
+    with ThreadPoolExecutor(2) as people:
+        list(people.map(lambda members: choice.change(**members), ({"monthly_budget": 5.0}, {"temperature": 1.0})))
+    assert (choice.preferences.monthly_budget, choice.preferences.temperature) == (5.0, 1.0)

@@ -699,6 +699,15 @@ def test_a_key_that_is_echoed_as_a_name_goes_nowhere(host: OpenRouterServer, cha
     assert KEY not in repr((heard.finished, bills))
 
 
+def test_a_server_that_refuses_the_session_is_asked_without(host: OpenRouterServer, chat: OpenRouterChat) -> None:
+    """The header names it as well, and the server is not asked with it again."""
+    host.replies.append(fails(400, "Unrecognized request argument supplied: session_id"))
+    for _ in range(2):
+        assert Heard(chat, Errand(session="s1")).complete
+    assert ["session_id" in request.body for request in host.requests] == [True, False, False]
+    assert {request.headers["x-session-id"] for request in host.requests} == {"s1"}
+
+
 def test_usage_in_every_event_counts_once(host: OpenRouterServer, chat: OpenRouterChat) -> None:
     """Some servers report what was used so far, again and again."""
     so_far = [{"prompt_tokens": 10, "completion_tokens": count, "total_tokens": 10 + count} for count in (1, 2, 3)]

@@ -438,7 +438,7 @@ def test_a_failure_about_which_nothing_is_known_has_no_details(filled: FakeServi
         ("credit", "Usage"),
         ("models", "Models"),
         ("routing", "Routing"),
-        ("server", "Server"),
+        ("server", "Keys"),
         ("wait", None),
     ],
 )

@@ -1,7 +1,6 @@
 """How answers are written: what the model is told besides the question and its sources."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import streamlit as st
 
@@ -23,7 +22,7 @@ def _keep(name: str) -> None:
     value = st.session_state[f"answers-{name}"]
     choice = services.get().choice
     wanted = None if name == "reasoning" and not value else value
-    choice.set_preferences(replace(choice.preferences, **{name: wanted}))
+    choice.change(**{name: wanted})
 
 
 def _key(name: str) -> str:

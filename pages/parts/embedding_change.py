@@ -1,7 +1,5 @@
 """Another embedding model makes other vectors: what that means is said before anything starts."""
 
-from dataclasses import replace
-
 import streamlit as st
 
 from pages.parts import failures, prices
@@ -104,7 +102,7 @@ def _cost(effort: Reindexing) -> str:
 
 def _apply(model: str | None, dimensions: int | None, moving: tuple[Collection, ...]) -> None:
     built = services.get()
-    built.choice.set_preferences(replace(built.preferences, embedding_model=model, dimensions=dimensions))
+    built.choice.change(embedding_model=model, dimensions=dimensions)
     for collection in moving:
         built.indexer.reindex(collection.id)
     _cancel()

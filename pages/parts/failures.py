@@ -26,7 +26,7 @@ _MENDED_IN: Mapping[Remedy, str] = {
     "credit": "Usage",
     "models": "Models",
     "routing": "Routing",
-    "server": "Server",
+    "server": "Keys",  # where each step's server stands
 }
 _NAMED = re.compile(rf"\bSettings → ({'|'.join(SETTINGS_TABS)})\b")
 
@@ -61,9 +61,9 @@ def mend(problem: str, failure: Failure | None = None) -> None:
 
 
 def settings_tab(problem: str, failure: Failure | None = None) -> str | None:
-    """The part of the settings that the failure's remedy or else its sentence names."""
+    """The part of the settings that the sentence names, or else the failure's remedy."""
     named = _NAMED.search(problem)
-    return (_MENDED_IN.get(failure.remedy) if failure else None) or (named[1] if named else None)
+    return named[1] if named else (_MENDED_IN.get(failure.remedy) if failure else None)
 
 
 def _behind(failure: Failure) -> str:

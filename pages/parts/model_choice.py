@@ -1,7 +1,6 @@
 """Which model does what: where it runs, what else there is, what that costs, and changing it."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 
 import streamlit as st
@@ -49,14 +48,14 @@ def _change(stage: Stage, model: str | None) -> None:
     if stage == "embeddings":
         embedding_change.begin(model, None)  # what another model allows is not known
     else:
-        choice.set_preferences(replace(choice.preferences, **{_PREFERENCE[stage]: model}))
+        choice.change(**{_PREFERENCE[stage]: model})
 
 
 @failures.acting
 def _choose_fallbacks() -> None:
     choice = services.get().choice
     wanted = tuple(_meant("chat", name) for name in st.session_state["fallbacks"])
-    choice.set_preferences(replace(choice.preferences, fallback_models=wanted))
+    choice.change(fallback_models=wanted)
 
 
 def _meant(stage: Stage, typed: str) -> str:

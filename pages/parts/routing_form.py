@@ -123,7 +123,7 @@ def _wanted(stage: Stage) -> Routing:
 @failures.acting
 def _save(stage: Stage) -> None:
     choice = services.get().choice
-    choice.set_preferences(replace(choice.preferences, **{_PREFERENCE[stage]: _wanted(stage)}))
+    choice.change(**{_PREFERENCE[stage]: _wanted(stage)})
     st.toast("Saved. It counts from the next request on.", icon=":material/check:")
 
 

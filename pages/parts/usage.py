@@ -1,7 +1,6 @@
 """The Usage part of the settings: what calls to models' servers took, the monthly budget, the key's own limit."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -269,7 +268,7 @@ def _keep_budget() -> None:
     choice = services.get().choice
     budget = st.session_state["usage-budget"]
     warns_at = st.session_state.get("usage-warns-at", round(choice.preferences.warns_at * 100)) / 100
-    choice.set_preferences(replace(choice.preferences, monthly_budget=budget, warns_at=warns_at))
+    choice.change(monthly_budget=budget, warns_at=warns_at)
 
 
 def _budget() -> None:

@@ -11,7 +11,7 @@ from rag.openrouter.client import DONE, QUESTION_PATIENCE, Call, Client
 from rag.openrouter.deltas import Characters, finish_reason_in, reasoning_in, text_in
 from rag.openrouter.failures import Purpose, identified
 from rag.openrouter.messages import estimated_tokens, messages
-from rag.openrouter.routing import Routing, as_provider
+from rag.openrouter.routing import ANY_PROVIDER, Routing, as_provider
 from rag.openrouter.structured import described, object_in, response_format
 from rag.openrouter.thinking import Thinking
 from rag.openrouter.usage import label
@@ -21,7 +21,6 @@ _CUT_SHORT = frozenset({"length", "max_tokens", "content_filter", "error", "abor
 _FORM_REFUSED = frozenset({400, 404, 422, 500, 503})
 _LONGEST_REPLY = 1_000_000  # characters, thoughts included: a server that never ends must not fill the memory
 _LONGEST_TOKEN = 8  # characters, on the average of a text: servers that do not know the limit are held to it here
-_ANY_PROVIDER = Routing()
 
 
 class OpenRouterChat:
@@ -38,7 +37,7 @@ class OpenRouterChat:
         model: str,
         *,
         fallbacks: tuple[str, ...] = (),
-        routing: Routing = _ANY_PROVIDER,
+        routing: Routing = ANY_PROVIDER,
         temperature: float | None = 0.2,
         longest: int | None = None,
         reasoning: Effort | None = None,
@@ -55,6 +54,7 @@ class OpenRouterChat:
         # What this model's replies have shown so far.
         self._begins_amid_thoughts = False
         self._holds_to_forms = True
+        self._names_session = True
 
     @property
     def model(self) -> str:
@@ -73,6 +73,15 @@ class OpenRouterChat:
         iterator, or the errand's stop, closes the connection at once. Raises ProviderError (also amid the text),
         Stopped.
         """
+        try:
+            yield from self._streamed(turns, errand)
+        except InputRejected as refusal:
+            if not (self._names_session and "session_id" in refusal.failure.said):
+                raise
+            self._names_session = False  # the header says it, too
+            yield from self._streamed(turns, errand)
+
+    def _streamed(self, turns: Sequence[Turn], errand: Errand) -> Iterator[TextDelta | ReasoningDelta | Finished]:
         body = {"stream": True, "stream_options": {"include_usage": True}, **self._sampling(), **self._provider()}
         model, reason, done = self._model, "", False
         room = min(_LONGEST_REPLY, _LONGEST_TOKEN * (self._longest or _LONGEST_REPLY))
@@ -143,7 +152,7 @@ class OpenRouterChat:
             basis["models"] = list(self._fallbacks)
         if self._reasoning:
             basis["reasoning"] = {"effort": self._reasoning}
-        if errand.session:
+        if errand.session and self._names_session:
             basis["session_id"] = errand.session
         return Call(
             path="/chat/completions",

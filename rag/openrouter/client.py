@@ -88,7 +88,8 @@ class _Request:
 class Client:
     """Calls to one server. Threads may share it; each call ends as soon as its errand is stopped.
 
-    `backoff` is the first pause before a retry, doubled each time; `read_timeout` the longest silence; all seconds.
+    `address_setting` and `key_setting` are what its address and key are called where they are set. `backoff` is the
+    first pause before a retry, doubled each time; `read_timeout` the longest silence; all seconds.
     """
 
     def __init__(
@@ -97,6 +98,8 @@ class Client:
         key: SecretStr | None,
         *,
         attribution: Attribution = Attribution(None, "Footnote"),
+        address_setting: str = "OPENROUTER_BASE_URL",
+        key_setting: str = "OPENROUTER_API_KEY",
         connect_timeout: float = 10.0,
         read_timeout: float = 60.0,
         backoff: float = 0.5,
@@ -114,7 +117,7 @@ class Client:
             headers["HTTP-Referer"] = referer
         self.limiter = Limiter()
         self._base_url = str(url)
-        self._server = Server(host=url.netloc.decode("ascii"), key=secret)
+        self._server = Server(url.netloc.decode("ascii"), secret, address_setting, key_setting)
         self._read_timeout = read_timeout
         self._backoff = backoff
         self._http = httpx.Client(
@@ -292,7 +295,7 @@ class Client:
 
     def _held(self, purpose: Purpose, seconds: float) -> ProviderError:
         """The server asked to be left alone for longer than the caller can wait."""
-        return failures.explained(failures.BUSY, purpose, self._server, status=429, wait=seconds)
+        return failures.explained(failures.BUSY, purpose, self._server, wait=seconds)
 
     def _broken(self, error: httpx.HTTPError, purpose: Purpose) -> ProviderError:
         match error:

@@ -82,10 +82,15 @@ class Misconfigured(ProviderDown):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Who answered: the host to name, whether a key was sent to it, and the key that must not be repeated."""
+    """Who answered: the host to name, whether a key was sent to it, and the key that must not be repeated.
+
+    The settings name the address and the key.
+    """
 
     host: str
     key: str | None = field(repr=False)
+    address_setting: str = "OPENROUTER_BASE_URL"
+    key_setting: str = "OPENROUTER_API_KEY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ class Meaning:
     sentence: str
 
 
-_KEYS = "Settings → Keys (OPENROUTER_API_KEY)"
+_KEYS = "Settings → Keys ({key_setting})"
 _MODELS = "Settings → Models ({setting})"
 
 NO_KEY = Meaning(BadKey, "key", f"{{host}} asks for a key ({{status}}): set one in {_KEYS}.")
@@ -169,7 +174,7 @@ ROUTING = Meaning(
 NO_SERVICE = Meaning(
     ModelUnavailable,
     "server",
-    f"There is no {{name}} service at {{host}} ({{status}}): check OPENROUTER_BASE_URL and {_MODELS}.",
+    f"There is no {{name}} service at {{host}} ({{status}}): check {{address_setting}} and {_MODELS}.",
 )
 TOO_LONG = Meaning(
     TooLong,
@@ -226,37 +231,37 @@ OVERLOADED = Meaning(
 )
 DOWN = Meaning(ProviderDown, "wait", "{host}, or a proxy before it, is failing ({status}): try again {when}.")
 REDIRECT = Meaning(
-    BadReply, "server", "{host} redirects to another address ({status}): set OPENROUTER_BASE_URL to the final one."
+    BadReply, "server", "{host} redirects to another address ({status}): set {address_setting} to the final one."
 )
 NOT_JSON = Meaning(
     BadReply,
     "server",
-    "{host} answered the {name} request with something that is not JSON: check OPENROUTER_BASE_URL, or whether a proxy "
+    "{host} answered the {name} request with something that is not JSON: check {address_setting}, or whether a proxy "
     "stands in between.",
 )
 TOO_MUCH = Meaning(
     BadReply,
     "server",
-    "{host} sent far more than the {name} request asked for: check OPENROUTER_BASE_URL, or whether a proxy stands in "
+    "{host} sent far more than the {name} request asked for: check {address_setting}, or whether a proxy stands in "
     "between.",
 )
 NO_NAME = Meaning(
     ProviderDown,
     "server",
-    "The name {host} is not known to this machine's network: check OPENROUTER_BASE_URL and the network connection.",
+    "The name {host} is not known to this machine's network: check {address_setting} and the network connection.",
 )
 UNREACHABLE = Meaning(
-    ProviderDown, "server", "{host} cannot be reached: check the network connection and OPENROUTER_BASE_URL."
+    ProviderDown, "server", "{host} cannot be reached: check the network connection and {address_setting}."
 )
 UNVERIFIED = Meaning(
     Misconfigured,
     "server",
-    "The certificate of {host} cannot be verified: check OPENROUTER_BASE_URL and this machine's certificates.",
+    "The certificate of {host} cannot be verified: check {address_setting} and this machine's certificates.",
 )
 NO_TLS = Meaning(
     Misconfigured,
     "server",
-    "No encrypted connection to {host} could be made: check whether OPENROUTER_BASE_URL should begin with http:// or "
+    "No encrypted connection to {host} could be made: check whether {address_setting} should begin with http:// or "
     "https://.",
 )
 PROXY = Meaning(
@@ -468,6 +473,8 @@ def explained(
         name=purpose.name,
         model=purpose.model or server.host,
         setting=purpose.setting,
+        address_setting=server.address_setting,
+        key_setting=server.key_setting,
         when=_when(wait),
         silence=silence,
     )
