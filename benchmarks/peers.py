@@ -198,7 +198,7 @@ def llama(python: str, server: str = "") -> bool:
         cut, form = (
             (r"cut off.* 1[56] tokens", r"\{'verdict': 'yes'\}")
             if server
-            else ("cut off", "did not answer in the form")
+            else ("cut off", "BadReply: .* form")
         )
 
         def passages() -> str:
