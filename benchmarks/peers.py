@@ -195,11 +195,7 @@ def llama(python: str, server: str = "") -> bool:
         # llama-cpp-python answers long questions with an empty stream.
         too_long = "TooLong" if server else "ProviderDown"
         # It does not know `max_completion_tokens` or JSON schemas: the client cuts, and asks for the form in words.
-        cut, form = (
-            (r"cut off.* 1[56] tokens", r"\{'verdict': 'yes'\}")
-            if server
-            else ("cut off", "BadReply: .* form")
-        )
+        cut, form = (r"cut off.* 1[56] tokens", r"\{'verdict': 'yes'\}") if server else ("cut off", "BadReply: .* form")
 
         def passages() -> str:
             texts = [f"{number} months: {'notice ' * (number % 7)}" for number in range(200)]

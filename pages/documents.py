@@ -341,7 +341,8 @@ def _state(document: Document, pictures: int) -> None:
         case "failed":
             problem = newest.problem or "It could not be indexed."
             st.markdown(f":small[:red[:material/error: {literal(problem)}]]")
-            failures.mend(problem)
+            failures.mend(problem, newest.failure)
+            failures.details(newest.failure)
             if current is not None:
                 st.caption("The version before it still answers.")
         case "cancelled":

@@ -45,6 +45,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE collection ADD COLUMN figures BOOLEAN NOT NULL DEFAULT 0",
         "ALTER TABLE chunk ADD COLUMN figure TEXT",
         "ALTER TABLE message ADD COLUMN failure JSON",
+        "ALTER TABLE version ADD COLUMN failure JSON",
         """CREATE TABLE figure (
             version_id TEXT NOT NULL REFERENCES version (id) ON DELETE CASCADE,
             key TEXT NOT NULL,
@@ -171,6 +172,7 @@ versions = Table(
     Column("problem", Text),
     Column("warnings", JSON, nullable=False),
     Column("created_at", Moment, nullable=False),
+    Column("failure", JSON(none_as_null=True)),
     UniqueConstraint("document_id", "number"),
     sqlite_autoincrement=True,
 )

@@ -60,12 +60,29 @@ class Collection:
         return f"c-{self.id}-g{generation}"
 
 
+Remedy = Literal["key", "credit", "models", "routing", "server", "wait"]
+"""Where the person can do something about a failure: a part of the settings, or patience."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What stands behind the sentence of a failed call: the HTTP status (None without a reply), who ran the model,
+    the id by which the server knows the request, and its own words; "" where it did not say."""
+
+    status: int | None
+    provider: str
+    request_id: str
+    said: str
+    remedy: Remedy
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """One set of bytes of a document, and how far its indexing has come.
 
     `pages` is None where the format has no pages (DOCX) or they are not known yet. `done` of `total` counts the
-    units of the present stage. `problem` is the sentence to show when it failed.
+    units of the present stage. `problem` is the sentence to show when it failed, `failure` what stands behind it where
+    a models' server did.
     """
 
     id: str
@@ -83,6 +100,7 @@ class Version:
     problem: str | None
     warnings: tuple[str, ...]
     created_at: datetime
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,22 +434,6 @@ class Turn:
     content: str
     stable: str = ""
     images: tuple[Image, ...] = ()
-
-
-Remedy = Literal["key", "credit", "models", "routing", "server", "wait"]
-"""Where the person can do something about a failure: a part of the settings, or patience."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What stands behind the sentence of a failed call: the HTTP status (None without a reply), who ran the model,
-    the id by which the server knows the request, and its own words; "" where it did not say."""
-
-    status: int | None
-    provider: str
-    request_id: str
-    said: str
-    remedy: Remedy
 
 
 @dataclass(frozen=True, slots=True)

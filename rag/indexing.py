@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from rag.domain import Collection, Progress, Version
-from rag.errors import FootnoteError, NotFound, OverBudget, Stopped, incident
+from rag.errors import FootnoteError, NotFound, OverBudget, ProviderError, Stopped, incident
 from rag.pipeline import Pipeline
 from rag.stopping import Stop
 from rag.stores import Stores
@@ -157,7 +157,7 @@ class Indexer:
             self._library.requeue(version.id)  # it waits until there is something to spend again
         except FootnoteError as error:
             logger.info("Version %s could not be indexed: %s", version.id, type(error).__name__)
-            self._library.failed(version.id, str(error))
+            self._library.failed(version.id, str(error), error.failure if isinstance(error, ProviderError) else None)
         except Exception as error:
             self._library.failed(version.id, incident(logger, error, f"Indexing version {version.id}"))
 

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any, BinaryIO, Literal, Protocol
 
@@ -24,7 +24,7 @@ from rag.database import (
     pages,
     versions,
 )
-from rag.domain import Chunking, Collection, Document, MediaType, Progress, Version
+from rag.domain import Chunking, Collection, Document, Failure, MediaType, Progress, Version
 from rag.errors import InvalidRequest, NotFound
 from rag.keywords import Keywords
 from rag.originals import Originals
@@ -284,10 +284,11 @@ class Library:
                 update(versions).where(versions.c.id == version_id).values(pages=page_count, warnings=list(warnings))
             )
 
-    def failed(self, version_id: str, problem: str) -> None:
+    def failed(self, version_id: str, problem: str, failure: Failure | None = None) -> None:
         """Give a claimed version up, for the reason to show; what answered before goes on answering."""
+        behind = None if failure is None else asdict(failure)
         with self._database.write() as connection:
-            _release(connection, version_id, status="failed", problem=problem)
+            _release(connection, version_id, status="failed", problem=problem, failure=behind)
 
     def requeue(self, version_id: str) -> None:
         """Put a claimed version back into the queue, at its old place."""
@@ -602,6 +603,7 @@ def _version(row: Record) -> Version:
         problem=row.problem,
         warnings=tuple(row.warnings),
         created_at=row.created_at,
+        failure=None if row.failure is None else Failure(**row.failure),
     )
 
 
@@ -720,7 +722,7 @@ def _queue_again(connection: Connection, version_id: str) -> None:
     connection.execute(
         update(versions)
         .where(versions.c.id == version_id)
-        .values(status="queued", stage="waiting", done=0, total=0, problem=None, warnings=[])
+        .values(status="queued", stage="waiting", done=0, total=0, problem=None, failure=None, warnings=[])
     )
 
 

@@ -124,7 +124,12 @@ def test_a_file_of_the_first_schema_becomes_like_a_new_one(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         for table in ("figure", "preference", "catalogue", "call"):
             connection.execute(f"DROP TABLE {table}")
-        for table, column in (("collection", "figures"), ("chunk", "figure"), ("message", "failure")):
+        for table, column in (
+            ("collection", "figures"),
+            ("chunk", "figure"),
+            ("message", "failure"),
+            ("version", "failure"),
+        ):
             connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()

@@ -8,7 +8,7 @@ import pytest
 from desk import HANDBOOK, Desk
 from fakes import BagOfWords
 
-from rag.domain import Version
+from rag.domain import Failure, Version
 from rag.errors import NotFound
 from rag.indexing import Indexer
 from rag.interfaces import Errand
@@ -157,3 +157,15 @@ def test_a_spent_budget_keeps_documents_waiting(desk: Desk) -> None:
         until(lambda: newest(desk, second.id).status == "ready")
     finally:
         indexer.close()
+
+
+def test_what_stands_behind_a_failed_document_is_kept(desk: Desk) -> None:
+    """For the details under its sentence; a retry forgets it."""
+    failure = Failure(402, "Azure", "gen-1", "Insufficient credits.", "credit")
+    document = desk.add("handbook.docx", HANDBOOK)
+    version = desk.library.claim()
+    assert version is not None
+    desk.library.failed(version.id, "No credit left.", failure)
+    assert newest(desk, document.id).failure == failure
+    desk.library.retry(document.id)
+    assert newest(desk, document.id).failure is None
