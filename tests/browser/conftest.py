@@ -8,12 +8,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Playwright, Route, expect, sync_playwright
 from reportlab.lib.pagesizes import A5
 from reportlab.pdfgen.canvas import Canvas
 
@@ -185,6 +185,16 @@ def view(browser: Browser) -> Iterator[NEW_VIEW]:
     expect.set_options(timeout=20_000)
     with viewing(browser) as opened:
         yield opened
+
+
+def copied(page: Page, answer: Locator) -> str:
+    """What the clipboard holds after Copy; a click amid a redraw may land nowhere, as a person's would."""
+    for _ in range(5):
+        answer.get_by_role("button", name="Copy").click()
+        with suppress(AssertionError):
+            expect(page.locator("#footnote-card")).to_contain_text("Copied", timeout=3000)
+            return str(page.evaluate("navigator.clipboard.readText()"))
+    raise AssertionError("nothing was copied")
 
 
 def idle(page: Page) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.conftest import NEW_VIEW, PDF_OF, ask, idle, serving, viewing
+from tests.browser.conftest import NEW_VIEW, PDF_OF, ask, copied, idle, serving, viewing
 from tests.openrouter_server import DONE, KEY, Handler, OpenRouterServer, chunk, event
 from tests.openrouter_server import serving as model_server
 
@@ -88,11 +88,9 @@ def test_an_answer_is_copied_with_its_sources(samples_app: str, view: NEW_VIEW) 
     ask(page, LEAVE)
     expect(last_answer(page).get_by_role("button", name="Copy")).to_be_visible()
     idle(page)
-    last_answer(page).get_by_role("button", name="Copy").click()
-    expect(page.locator("#footnote-card")).to_contain_text("Copied")
-    copied = page.evaluate("navigator.clipboard.readText()")
-    assert "[1] Employee handbook.pdf, page 4 (PDF page 8)" in copied
-    assert CARRIED in copied
+    text = copied(page, last_answer(page))
+    assert "[1] Employee handbook.pdf, page 4 (PDF page 8)" in text
+    assert CARRIED in text
 
 
 @pytest.mark.parametrize(("dark", "width"), [(True, 1280), (False, 390), (True, 390)])

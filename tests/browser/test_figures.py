@@ -10,7 +10,7 @@ from reportlab.lib.pagesizes import A5
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
-from tests.browser.conftest import NEW_VIEW, ask, idle, serving
+from tests.browser.conftest import NEW_VIEW, ask, copied, idle, serving
 from tests.openrouter_server import KEY
 from tests.openrouter_server import serving as model_server
 
@@ -63,9 +63,7 @@ def test_a_scanned_page_is_found_cited_and_shown(app: str, view: NEW_VIEW) -> No
     answer = page.get_by_test_id("stChatMessage").last
     expect(answer.locator('[class*="st-key-sources-"]')).to_contain_text("picture on page 1")
     idle(page)
-    answer.get_by_role("button", name="Copy").click()
-    expect(page.locator("#footnote-card")).to_contain_text("Copied")
-    assert page.evaluate("navigator.clipboard.readText()").endswith("\n[1] Scanned report.pdf, picture on page 1")
+    assert copied(page, answer).endswith("\n[1] Scanned report.pdf, picture on page 1")
     chip = answer.locator('a[href^="#cite-"]').first
     chip.hover()
     expect(page.locator("#footnote-card img")).to_be_visible()
