@@ -27,7 +27,7 @@ from rag.openrouter.client import Attribution, Client
 from rag.openrouter.embeddings import OpenRouterEmbedder
 from rag.openrouter.models import KeyInfo, Provider
 from rag.openrouter.rerank import OpenRouterReranker
-from rag.preferences import Preferences, PreferenceStore, validated
+from rag.preferences import Preferences, PreferenceStore
 from rag.settings import Settings, Stage
 from rag.stopping import Stop
 
@@ -129,20 +129,13 @@ class ModelChoice:
 
     # ------------------------------------------------------------------ changing
 
-    def set_preferences(self, wanted: Preferences) -> None:
-        """Keep these preferences, and use them from the next question on. Raises InvalidRequest."""
-        with self._lock:
-            self._prefer(wanted)
-
     def change(self, **members: Any) -> None:
         """Change some of the preferences, and use them from the next question on. Raises InvalidRequest."""
         with self._lock:  # two people may change two things at once
-            self._prefer(replace(self._preferences, **members))
-
-    def _prefer(self, wanted: Preferences) -> None:
-        self._stored.save(validated(wanted))
-        self._preferences = wanted
-        self._rebuild()
+            wanted = replace(self._preferences, **members)
+            self._stored.save(wanted)
+            self._preferences = wanted
+            self._rebuild()
 
     def type_key(self, stage: Stage | None, key: str) -> None:
         """Use a key for a stage, or for all of OpenRouter's (None), until the server restarts; "" forgets it.

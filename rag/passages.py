@@ -6,18 +6,19 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, insert, select, update
 
-from rag.database import Database, Record, batches, chunks, documents, pages, versions
+from rag.database import Database, Record, batches, chunks, documents, embedding_models, embeddings, pages, versions
 from rag.domain import Block, Chunk, Page, Parsed, Run, Span
 from rag.errors import NotFound
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How many passages, their characters, and how many of them are pictures."""
+    """How many passages, their characters, how many are pictures, and how many a certain model has embedded."""
 
     passages: int
     characters: int
     pictures: int
+    known: int
 
 
 class Passages:
@@ -77,19 +78,22 @@ class Passages:
             )
             return {row.id: row.version_id for row in rows}
 
-    def extent(self, collection_id: str) -> Extent:
-        """How much a collection's published chunks hold."""
+    def extent(self, collection_id: str, embedding_model: str) -> Extent:
+        """How much a collection's published chunks hold, and how much of it this model has embedded already."""
+        is_of_model = embedding_models.c.name == embedding_model
+        embedded = select(embeddings.c.text_hash).join(embedding_models).where(is_of_model)
         with self._database.read() as connection:
             row = connection.execute(
                 select(
                     func.count().label("passages"),
                     func.coalesce(func.sum(func.length(chunks.c.text)), 0).label("characters"),
                     func.count(chunks.c.figure).label("pictures"),
+                    func.count().filter(chunks.c.text_hash.in_(embedded)).label("known"),
                 )
                 .select_from(_joined())
                 .where(is_published(), documents.c.collection_id == collection_id)
             ).one()
-        return Extent(row.passages, row.characters, row.pictures)
+        return Extent(row.passages, row.characters, row.pictures, row.known)
 
     def set_hashes(self, ids: Sequence[str], hashes: Sequence[bytes]) -> None:
         """Record under which hashes the chunks' embeddings are found from now on."""

@@ -77,8 +77,9 @@ class Pipeline:
 
     def may_spend(self) -> bool:
         """Whether the month's budget leaves anything to index with, or indexing costs nothing."""
+        models = self._models()
         try:
-            if self._models().embedder is not self._models().static:
+            if models.embedder is not models.static:
                 self._books.ledger.check(self._books.budget())
         except OverBudget:
             return False
@@ -309,7 +310,7 @@ class Pipeline:
         if models.chat is None:
             raise InvalidRequest("No model that writes is configured, so this answer cannot be continued.")
         account = Account(self._books, self._stores.library.collection(collection_id), about, session)
-        account.check_budget()
+        _check_budget(account, models)
         account.usage, account.steps = former.usage, list(former.steps)
         try:
             used = retrieval.used(former)

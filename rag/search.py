@@ -87,15 +87,17 @@ class Search:
         pictures = [hit.chunk for hit in candidates if hit.chunk.figure is not None]
         images = self._figures.of_chunks(pictures) if pictures and reranker.takes_images else {}
         errand = account.errand("reranking", stop)
-        best: dict[str, float] = {}
-        for query, hits in found.items():
-            by_id = {hit.chunk.id for hit in hits}
-            # The whole question judges every candidate; a part of it, those that it found.
-            judged = candidates if query == next(iter(found)) else [hit for hit in candidates if hit.chunk.id in by_id]
-            counts = statistics if judged is candidates else self._keywords.statistics(account.collection.id, query)
+        # The whole question judges every candidate; a part of it, those that it found.
+        whole, *parts = found
+        relevance = reranker.rerank(whole, candidates, statistics, errand, images)
+        best = {hit.chunk.id: score for hit, score in zip(candidates, relevance, strict=True)}
+        for part in parts:
+            of_part = {hit.chunk.id for hit in found[part]}
+            judged = [hit for hit in candidates if hit.chunk.id in of_part]
             if judged:
-                for hit, score in zip(judged, reranker.rerank(query, judged, counts, errand, images), strict=True):
-                    best[hit.chunk.id] = max(score, best.get(hit.chunk.id, score))
+                counts = self._keywords.statistics(account.collection.id, part)
+                for hit, score in zip(judged, reranker.rerank(part, judged, counts, errand, images), strict=True):
+                    best[hit.chunk.id] = max(score, best[hit.chunk.id])
         return [best[hit.chunk.id] for hit in candidates]
 
     def _candidates(

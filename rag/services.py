@@ -18,6 +18,7 @@ from rag.indexing import Indexer
 from rag.library import Library
 from rag.model_choice import STAGES, ModelChoice, ModelNames
 from rag.openrouter.embeddings import identity
+from rag.openrouter.pictures import TOKENS as TOKENS_OF_PICTURE
 from rag.originals import Originals
 from rag.parsing.reader import Reader
 from rag.passages import Passages
@@ -35,7 +36,6 @@ logger = logging.getLogger(__name__)
 _PICTURE_WIDTH = 1200  # pixels: sharp on a dense screen; one size for drawer and card, so that a page is drawn once
 _REFRESHED_EVERY = 3600.0
 _CHARACTERS_PER_TOKEN = 4
-_TOKENS_OF_PICTURE = 1_000  # about what providers count
 _TOKENS_ABOVE = 12  # the document's name and the headings above a passage
 
 
@@ -143,13 +143,12 @@ class Services:
         sees = info is not None and info.takes_images
         passages = known = tokens = 0
         for collection in moving:
-            extent = stores.passages.extent(collection.id)
-            there = stores.vectors.count_known(wanted, list(stores.passages.published_ids(collection.id)))
-            missing = (extent.passages - there) / max(extent.passages, 1)
+            extent = stores.passages.extent(collection.id, wanted)
+            missing = (extent.passages - extent.known) / max(extent.passages, 1)
             passages += extent.passages
-            known += there
+            known += extent.known
             text = extent.characters / _CHARACTERS_PER_TOKEN + _TOKENS_ABOVE * extent.passages
-            tokens += round(missing * (text + (_TOKENS_OF_PICTURE * extent.pictures if sees else 0)))
+            tokens += round(missing * (text + (TOKENS_OF_PICTURE * extent.pictures if sees else 0)))
         price = info.price.prompt if info else None
         return Reindexing(tuple(moving), passages, known, tokens, None if price is None else price * tokens)
 

@@ -82,6 +82,25 @@ class Total:
     seconds: float
     unpriced: int
 
+    def __add__(self, other: "Total") -> "Total":
+        return Total(
+            self.name,
+            self.calls + other.calls,
+            self.failed + other.failed,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.search_units + other.search_units,
+            self.cost + other.cost,
+            self.estimated + other.estimated,
+            self.seconds + other.seconds,
+            self.unpriced + other.unpriced,
+        )
+
+
+NOTHING = Total("", 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0)
+"""The sum over no calls."""
+
 
 def priced(spending: Spending, price: Price | None) -> Spending:
     """The same with its cost: as reported, else from list prices and marked as estimated, else still unknown.

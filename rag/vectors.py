@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.dialects import sqlite
 
 from rag.database import Database, batches, chunks, embedding_models, embeddings
@@ -51,20 +51,6 @@ class EmbeddingTable:
                 )
                 found.update((row.id, _vector(row.vector)) for row in rows)
         return found
-
-    def count_known(self, model: str, chunk_ids: Sequence[str]) -> int:
-        """How many of those chunks have a vector of that model."""
-        known = 0
-        with self._database.read() as connection:
-            for batch in batches(chunk_ids):
-                known += connection.execute(
-                    select(func.count())
-                    .select_from(chunks)
-                    .join(embeddings, embeddings.c.text_hash == chunks.c.text_hash)
-                    .join(embedding_models)
-                    .where(embedding_models.c.name == model, chunks.c.id.in_(batch))
-                ).scalar_one()
-        return known
 
     def forget_other_dimensions(self, model: str, dimension: int) -> None:
         """Forget a model's vectors if they do not have this dimension; they can never be compared with new ones."""

@@ -7,6 +7,7 @@ import pytest
 from desk import Desk
 
 from rag.parsing.reader import Reader
+from tests.openrouter_server import OpenRouterServer, serving
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +22,13 @@ def desk(tmp_path: Path, reader: Reader) -> Iterator[Desk]:
     opened = Desk(tmp_path, reader)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def host() -> Iterator[OpenRouterServer]:
+    """A models' server of this test's own."""
+    with serving() as server:
+        yield server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

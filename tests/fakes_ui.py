@@ -378,11 +378,8 @@ class FakeChoice:
         known = (self.names.embeddings, "local:wordllama-256")
         return SimpleNamespace(embedder_of=lambda model: object() if model in known else None)
 
-    def set_preferences(self, wanted: Preferences) -> None:
-        self.preferences = validated(wanted)
-
     def change(self, **members: object) -> None:
-        self.set_preferences(replace(self.preferences, **members))
+        self.preferences = validated(replace(self.preferences, **members))
 
     def type_key(self, stage: str | None, key: str) -> None:
         if key:

@@ -1,8 +1,7 @@
 """The HTTP API over the real services, in local mode: from an upload to a cited sentence and its page."""
 
 import io
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import docx
@@ -16,18 +15,10 @@ from starlette.testclient import TestClient
 
 from rag import api, services
 from rag.settings import Settings
+from tests.waiting import until
 
 PATIENCE = 60.0
 SENTENCE = "Travel expenses are paid within 30 days of the claim."
-
-
-def until(true: Callable[[], Any]) -> Any:
-    """What `true` returns once that is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not (value := true()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return value
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +35,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     opened = services.open(settings)
     try:
         with TestClient(Starlette(routes=api.routes()), headers={"Authorization": "Bearer token"}) as connected:
-            until(lambda: connected.get("/health").status_code == 200)
+            until(lambda: connected.get("/health").status_code == 200, PATIENCE)
             yield connected
     finally:
         opened.close()
@@ -73,7 +64,8 @@ def finished(client: TestClient, document_id: str) -> Any:
         lambda: (
             (document := client.get(f"/api/v1/documents/{document_id}").json())["status"] in {"ready", "failed"}
             and document
-        )
+        ),
+        PATIENCE,
     )
 
 
@@ -127,7 +119,7 @@ def test_a_citations_picture_is_the_page_with_something_lit(client: TestClient, 
     assert collection
     conversation = opened.conversations.create(collection.id)
     message = opened.chat.ask(conversation.id, "When are travel expenses paid?")
-    until(lambda: opened.chat.live(message.id) is None)
+    until(lambda: opened.chat.live(message.id) is None, PATIENCE)
     response = client.get(api.picture_link(message.id, 1))
     assert response.status_code == 200
     picture = Image.open(io.BytesIO(response.content)).convert("RGB")

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from openrouter_server import KEY, OpenRouterServer, fails, sends, serving
 from pydantic import SecretStr
 
 from rag.domain import Image, Turn
@@ -14,15 +12,9 @@ from rag.errors import BadKey, InvalidRequest
 from rag.interfaces import Errand, Illustrated
 from rag.model_choice import ModelChoice
 from rag.openrouter.routing import Routing
-from rag.preferences import Preferences
 from rag.settings import Settings, load
 from rag.stores import Stores, open_stores
-
-
-@pytest.fixture
-def server() -> Iterator[OpenRouterServer]:
-    with serving() as running:
-        yield running
+from tests.openrouter_server import KEY, OpenRouterServer, fails, sends, serving
 
 
 @pytest.fixture
@@ -32,11 +24,11 @@ def stores(tmp_path: Path) -> Iterator[Stores]:
     opened.database.close()
 
 
-def settings(server: OpenRouterServer, **more: object) -> Settings:
+def settings(host: OpenRouterServer, **more: object) -> Settings:
     return Settings(
         _env_file=None,
         **{
-            "openrouter_base_url": server.url,
+            "openrouter_base_url": host.url,
             "openrouter_api_key": SecretStr(KEY),
             "embedding_model": "maker/embed-1",
             "rerank_model": "maker/rerank-1",
@@ -47,8 +39,8 @@ def settings(server: OpenRouterServer, **more: object) -> Settings:
 
 
 @pytest.fixture
-def choice(server: OpenRouterServer, stores: Stores) -> Iterator[ModelChoice]:
-    opened = ModelChoice(settings(server), stores.preferences, stores.catalogue)
+def choice(host: OpenRouterServer, stores: Stores) -> Iterator[ModelChoice]:
+    opened = ModelChoice(settings(host), stores.preferences, stores.catalogue)
     yield opened
     opened.close()
 
@@ -70,31 +62,28 @@ def test_the_models_of_the_settings_are_in_use_at_first(choice: ModelChoice) -> 
     assert not names.local
 
 
-def test_another_chat_model_is_asked_from_the_next_question_on(choice: ModelChoice, server: OpenRouterServer) -> None:
+def test_another_chat_model_is_asked_from_the_next_question_on(choice: ModelChoice, host: OpenRouterServer) -> None:
     """With its fallbacks, its routing and its limits."""
-    choice.set_preferences(
-        replace(
-            choice.preferences,
-            chat_model="maker/thinking-chat-1",
-            fallback_models=("maker/chat-1",),
-            chat_routing=Routing(data_collection="deny", max_prompt_price=1.5),
-            temperature=None,
-            longest_answer=500,
-            reasoning="low",
-        )
+    choice.change(
+        chat_model="maker/thinking-chat-1",
+        fallback_models=("maker/chat-1",),
+        chat_routing=Routing(data_collection="deny", max_prompt_price=1.5),
+        temperature=None,
+        longest_answer=500,
+        reasoning="low",
     )
     said(choice)
-    body = server.requests[-1].body
+    body = host.requests[-1].body
     assert (body["model"], body["models"]) == ("maker/thinking-chat-1", ["maker/chat-1"])
     assert body["provider"] == {"data_collection": "deny", "max_price": {"prompt": "1.5"}}
     assert (body["max_completion_tokens"], body["reasoning"]) == (500, {"effort": "low"})
     assert "temperature" not in body
 
 
-def test_preferences_outlive_the_process(choice: ModelChoice, server: OpenRouterServer, stores: Stores) -> None:
+def test_preferences_outlive_the_process(choice: ModelChoice, host: OpenRouterServer, stores: Stores) -> None:
     """They are in the data folder."""
-    choice.set_preferences(replace(choice.preferences, rerank_model="maker/seeing-rerank-1", dimensions=2))
-    again = ModelChoice(settings(server), stores.preferences, stores.catalogue)
+    choice.change(rerank_model="maker/seeing-rerank-1", dimensions=2)
+    again = ModelChoice(settings(host), stores.preferences, stores.catalogue)
     assert (again.names.rerank, again.names.embeddings) == ("maker/seeing-rerank-1", "openrouter:maker/embed-1@2")
     again.close()
 
@@ -102,9 +91,9 @@ def test_preferences_outlive_the_process(choice: ModelChoice, server: OpenRouter
 def test_preferences_that_cannot_be_used_change_nothing(choice: ModelChoice) -> None:
     """The former ones stay in force."""
     with pytest.raises(InvalidRequest):
-        choice.set_preferences(Preferences(chat_model="two words"))
+        choice.change(chat_model="two words")
     with pytest.raises(InvalidRequest):
-        choice.set_preferences(Preferences(chat_routing=Routing(only=("azure",), ignore=("azure",))))
+        choice.change(chat_routing=Routing(only=("azure",), ignore=("azure",)))
     assert choice.names.chat == "maker/chat-1"
 
 
@@ -112,18 +101,16 @@ def test_an_embedder_that_is_replaced_finishes_what_it_began(choice: ModelChoice
     """Whoever took it keeps it to the end."""
     former = choice.models.embedder
     assert former is not None
-    choice.set_preferences(replace(choice.preferences, embedding_model="maker/seeing-embed-1"))
+    choice.change(embedding_model="maker/seeing-embed-1")
     assert former.embed(["alpha", "beta"], "document", Errand()).shape == (2, 3)
 
 
 # ------------------------------------------------------------------ keys
 
 
-def test_a_typed_key_is_used_at_once_and_never_written(
-    server: OpenRouterServer, stores: Stores, tmp_path: Path
-) -> None:
+def test_a_typed_key_is_used_at_once_and_never_written(host: OpenRouterServer, stores: Stores, tmp_path: Path) -> None:
     """It turns local stages into the server's, and is gone with the process."""
-    choice = ModelChoice(settings(server, openrouter_api_key=None), stores.preferences, stores.catalogue)
+    choice = ModelChoice(settings(host, openrouter_api_key=None), stores.preferences, stores.catalogue)
     assert (choice.names.local, choice.key_states()["chat"]) == (True, "none")
     choice.type_key(None, f" {KEY} ")
     assert (choice.names.local, choice.key_states()["chat"]) == (False, "typed")
@@ -135,11 +122,11 @@ def test_a_typed_key_is_used_at_once_and_never_written(
     assert KEY.encode() not in stored
 
 
-def test_a_key_goes_to_the_server_it_is_for_alone(server: OpenRouterServer, stores: Stores) -> None:
+def test_a_key_goes_to_the_server_it_is_for_alone(host: OpenRouterServer, stores: Stores) -> None:
     """A stage with an address of its own does not get OpenRouter's key."""
     with serving() as other:
         other.key = None
-        choice = ModelChoice(settings(server, chat_base_url=other.url), stores.preferences, stores.catalogue)
+        choice = ModelChoice(settings(host, chat_base_url=other.url), stores.preferences, stores.catalogue)
         said(choice)
         assert "authorization" not in other.requests[-1].headers
         choice.close()
@@ -154,11 +141,11 @@ def test_a_key_that_cannot_be_sent_is_refused(choice: ModelChoice, key: str) -> 
     assert choice.key_states()["chat"] == "environment"
 
 
-def test_an_address_of_its_own_switches_a_stage_on(server: OpenRouterServer, stores: Stores) -> None:
+def test_an_address_of_its_own_switches_a_stage_on(host: OpenRouterServer, stores: Stores) -> None:
     """A compatible server needs no key."""
-    server.key = None
+    host.key = None
     choice = ModelChoice(
-        settings(server, openrouter_api_key=None, chat_base_url=server.url), stores.preferences, stores.catalogue
+        settings(host, openrouter_api_key=None, chat_base_url=host.url), stores.preferences, stores.catalogue
     )
     assert (choice.settings.chat, choice.settings.embeddings) == ("openrouter", "local")
     assert said(choice) == "The fee is 12 euros [1]."
@@ -187,7 +174,7 @@ def test_a_model_that_replies_under_another_name_costs_what_the_asked_one_does(c
 
 def test_what_a_model_sees_is_known_from_the_list(choice: ModelChoice) -> None:
     """A refreshed list changes what is sent at once."""
-    choice.set_preferences(replace(choice.preferences, embedding_model="maker/seeing-embed-1"))
+    choice.change(embedding_model="maker/seeing-embed-1")
     assert not choice.names.embedding_takes_images
     choice.refresh("embeddings")
     assert choice.names.embedding_takes_images
@@ -197,11 +184,11 @@ def test_what_a_model_sees_is_known_from_the_list(choice: ModelChoice) -> None:
     assert embedder.embed([Illustrated("a bridge", image)], "document", Errand()).shape == (1, 3)
 
 
-def test_models_that_see_are_known_by_name_without_a_list(server: OpenRouterServer, stores: Stores) -> None:
+def test_models_that_see_are_known_by_name_without_a_list(host: OpenRouterServer, stores: Stores) -> None:
     """The two of OpenRouter's documents work offline from the first start."""
     choice = ModelChoice(
         settings(
-            server,
+            host,
             embedding_model="nvidia/llama-nemotron-embed-vl-1b-v2",
             rerank_model="nvidia/llama-nemotron-rerank-vl-1b-v2",
         ),
@@ -212,11 +199,11 @@ def test_models_that_see_are_known_by_name_without_a_list(server: OpenRouterServ
     choice.close()
 
 
-def test_a_list_that_says_nothing_leaves_the_name_to_tell(server: OpenRouterServer, stores: Stores) -> None:
+def test_a_list_that_says_nothing_leaves_the_name_to_tell(host: OpenRouterServer, stores: Stores) -> None:
     """Compatible servers list bare names."""
-    server.always = sends({"data": [{"id": "nvidia/llama-nemotron-embed-vl-1b-v2"}]})
+    host.always = sends({"data": [{"id": "nvidia/llama-nemotron-embed-vl-1b-v2"}]})
     name = "nvidia/llama-nemotron-embed-vl-1b-v2"
-    choice = ModelChoice(settings(server, embedding_model=name), stores.preferences, stores.catalogue)
+    choice = ModelChoice(settings(host, embedding_model=name), stores.preferences, stores.catalogue)
     choice.refresh("embeddings")
     assert choice.info("embeddings", name) is not None
     assert choice.names.embedding_takes_images
@@ -244,11 +231,11 @@ def test_a_key_that_was_replaced_long_ago_is_forgotten(choice: ModelChoice) -> N
     assert len(choice._clients) <= 6
 
 
-def test_a_failure_names_the_settings_of_its_own_server(server: OpenRouterServer, stores: Stores) -> None:
+def test_a_failure_names_the_settings_of_its_own_server(host: OpenRouterServer, stores: Stores) -> None:
     """Not those of another one."""
-    server.always = fails(401, "No such key.")
+    host.always = fails(401, "No such key.")
     choice = ModelChoice(
-        settings(server, chat_base_url=server.url, chat_api_key=SecretStr("wrong")),
+        settings(host, chat_base_url=host.url, chat_api_key=SecretStr("wrong")),
         stores.preferences,
         stores.catalogue,
     )

@@ -39,7 +39,6 @@ from tests.openrouter_server import (
     regular,
     resets,
     sends,
-    serving,
     stalls,
     streams,
     thought,
@@ -58,12 +57,6 @@ FORM = Form(
         "additionalProperties": False,
     },
 )
-
-
-@pytest.fixture
-def host() -> Iterator[OpenRouterServer]:
-    with serving() as server:
-        yield server
 
 
 @pytest.fixture

@@ -46,12 +46,6 @@ CHAT = Call(
 
 
 @pytest.fixture
-def host() -> Iterator[OpenRouterServer]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
 def connect(host: OpenRouterServer) -> Iterator[Callable[..., Client]]:
     clients = []
 

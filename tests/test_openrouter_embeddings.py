@@ -20,14 +20,7 @@ from rag.openrouter.embeddings import OpenRouterEmbedder
 from rag.openrouter.routing import Routing
 from rag.stopping import Stop
 from tests.openrouter_faults import limits
-from tests.openrouter_server import KEY, Handler, OpenRouterServer, fails, regular, sends, serving, stalls, vector_of
-
-
-@pytest.fixture
-def host() -> Iterator[OpenRouterServer]:
-    with serving() as server:
-        yield server
-
+from tests.openrouter_server import KEY, Handler, OpenRouterServer, fails, regular, sends, stalls, vector_of
 
 Build = Callable[..., OpenRouterEmbedder]
 

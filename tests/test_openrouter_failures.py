@@ -22,18 +22,12 @@ from rag.openrouter import failures
 from rag.openrouter.client import Call, Client
 from rag.openrouter.failures import Meaning, Purpose, retry_after
 from tests.openrouter_faults import ERROR_TYPES, FAULTS, unavailable
-from tests.openrouter_server import KEY, OpenRouterServer, Reply, breaks_off, fails, resets, sends, serving, stalls
+from tests.openrouter_server import KEY, OpenRouterServer, Reply, breaks_off, fails, resets, sends, stalls
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "failures.md"
 PURPOSE = Purpose("embedding", "maker/model-1", "FOOTNOTE_EMBEDDING_MODEL")
 BODY = {"model": "maker/model-1", "input": ["text"]}
 TWICE = 3  # requests
-
-
-@pytest.fixture
-def host() -> Iterator[OpenRouterServer]:
-    with serving() as server:
-        yield server
 
 
 @contextlib.contextmanager

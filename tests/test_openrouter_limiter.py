@@ -15,18 +15,12 @@ from rag.openrouter.failures import Purpose
 from rag.openrouter.limiter import Limiter
 from rag.stopping import Stop
 from tests.openrouter_faults import limits
-from tests.openrouter_server import KEY, Handler, OpenRouterServer, fails, regular, serving
+from tests.openrouter_server import KEY, Handler, OpenRouterServer, fails, regular
 
 
 def call(model: str = "maker/model-1", patience: float = 20.0, batch: bool = False) -> Call:
     body = {"model": model, "input": ["text"]}
     return Call("/embeddings", body, Purpose("embedding", model, "FOOTNOTE_EMBEDDING_MODEL"), patience, batch=batch)
-
-
-@pytest.fixture
-def host() -> Iterator[OpenRouterServer]:
-    with serving() as server:
-        yield server
 
 
 @pytest.fixture

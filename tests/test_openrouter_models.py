@@ -14,7 +14,7 @@ from rag.openrouter import models
 from rag.openrouter.client import Client
 from rag.openrouter.models import KeyInfo, Provider
 from tests.openrouter_catalogue import MODELS
-from tests.openrouter_server import KEY, OpenRouterServer, serving
+from tests.openrouter_server import KEY, OpenRouterServer
 
 CHAT = {
     "id": "openai/gpt-5-mini",
@@ -319,12 +319,6 @@ def test_a_refused_key_is_refused() -> None:
 
 
 # ---------------------------------------------------------------- over sockets, against the strict server
-
-
-@pytest.fixture
-def host() -> Iterator[OpenRouterServer]:
-    with serving() as server:
-        yield server
 
 
 @pytest.fixture

@@ -18,19 +18,13 @@ from openrouter.utils import BackoffStrategy, RetryConfig
 from tests.openrouter_catalogue import MODELS
 from tests.openrouter_contract import Refused, check_body
 from tests.openrouter_faults import FAULTS, unavailable
-from tests.openrouter_server import KEY, OpenRouterServer, serving
+from tests.openrouter_server import KEY, OpenRouterServer
 
 # The package reads its own source with names that Python 3.12 and later deprecate.
 pytestmark = pytest.mark.filterwarnings(r"ignore:ast\.(Num|Str|NameConstant|Bytes|Ellipsis):DeprecationWarning")
 NO_RETRIES = RetryConfig("none", BackoffStrategy(1, 1, 1, 1), retry_connection_errors=False)
 PICTURE = f"data:image/png;base64,{base64.b64encode(b'annual').decode()}"
 MESSAGES = [{"role": "user", "content": "What is the fee?"}]
-
-
-@pytest.fixture
-def host() -> Iterator[OpenRouterServer]:
-    with serving() as server:
-        yield server
 
 
 @pytest.fixture

@@ -14,15 +14,9 @@ from rag.openrouter.client import Client
 from rag.openrouter.rerank import OpenRouterReranker
 from rag.openrouter.routing import Routing
 from rag.stopping import Stop
-from tests.openrouter_server import KEY, Handler, OpenRouterServer, Reply, fails, regular, sends, serving
+from tests.openrouter_server import KEY, Handler, OpenRouterServer, Reply, fails, regular, sends
 
 STATISTICS = TermStatistics(chunks=0, frequencies={})
-
-
-@pytest.fixture
-def host() -> Iterator[OpenRouterServer]:
-    with serving() as server:
-        yield server
 
 
 Build = Callable[..., OpenRouterReranker]

@@ -136,12 +136,6 @@ def untouched() -> Iterator[OpenRouterServer]:
         yield server
 
 
-@pytest.fixture
-def host() -> Iterator[OpenRouterServer]:
-    with serving() as server:
-        yield server
-
-
 @pytest.fixture(scope="module")
 def http() -> Iterator[httpx.Client]:
     with httpx.Client(headers={"Authorization": f"Bearer {KEY}"}, timeout=10, trust_env=False) as client:

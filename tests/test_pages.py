@@ -533,7 +533,7 @@ def test_without_thoughts_there_is_nothing_to_unfold(filled: FakeServices) -> No
 
 def test_a_budget_that_is_nearly_spent_is_said_once_above_the_question(filled: FakeServices) -> None:
     """Before it stops anybody."""
-    filled.choice.set_preferences(replace(filled.choice.preferences, monthly_budget=10.0))
+    filled.choice.change(monthly_budget=10.0)
     spent = Spending("a model", "", Usage(cost=9.0), 1.0, 0, "done")
     filled.ledger.record([Entry(datetime.now(UTC), "writing", None, "", "", spent)])
     warnings = [one.value for one in opened().caption if "savings" in one.value]

@@ -1,16 +1,12 @@
 """Everything together, over a real socket: from an upload to a billed answer, with a models' server that is strict."""
 
 import io
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from desk import HANDBOOK, word_file
-from openrouter_server import KEY, OpenRouterServer, fails, serving
 from PIL import Image, ImageDraw
 from pydantic import SecretStr
 from reportlab.lib.pagesizes import A4
@@ -21,32 +17,19 @@ from rag import services
 from rag.domain import Message
 from rag.services import Services
 from rag.settings import Settings
+from tests.openrouter_server import KEY, OpenRouterServer, fails
+from tests.waiting import until
 
 PATIENCE = 30.0
 QUESTION = "How many days of annual leave do employees accrue?"
 
 
-def until(true: Callable[[], Any]) -> Any:
-    """What `true` returns once that is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not (value := true()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return value
-
-
 @pytest.fixture
-def server() -> Iterator[OpenRouterServer]:
-    with serving() as running:
-        yield running
-
-
-@pytest.fixture
-def opened(server: OpenRouterServer, tmp_path: Path) -> Iterator[Services]:
+def opened(host: OpenRouterServer, tmp_path: Path) -> Iterator[Services]:
     settings = Settings(
         _env_file=None,
         data_dir=tmp_path,
-        openrouter_base_url=server.url,
+        openrouter_base_url=host.url,
         openrouter_api_key=SecretStr(KEY),
         embedding_model="maker/seeing-embed-1",
         rerank_model="maker/seeing-rerank-1",
@@ -54,14 +37,14 @@ def opened(server: OpenRouterServer, tmp_path: Path) -> Iterator[Services]:
     )
     running = services.open(settings)
     running.wait_until_ready(PATIENCE)
-    until(lambda: not any(running.choice.is_stale(stage) for stage in ("embeddings", "rerank", "chat")))
+    until(lambda: not any(running.choice.is_stale(stage) for stage in ("embeddings", "rerank", "chat")), PATIENCE)
     yield running
     running.close()
     services.use(None)
 
 
 def ready(opened: Services, collection_id: str) -> None:
-    until(lambda: not opened.library.activity().documents)
+    until(lambda: not opened.library.activity().documents, PATIENCE)
     assert [one.newest.problem for one in opened.library.documents(collection_id)] == [None]
 
 
@@ -85,7 +68,7 @@ def ask(opened: Services, collection_id: str, question: str = QUESTION) -> Messa
     return finished(opened, opened.chat.ask(conversation.id, question))
 
 
-def test_every_call_of_an_answer_is_priced(opened: Services, server: OpenRouterServer) -> None:
+def test_every_call_of_an_answer_is_priced(opened: Services, host: OpenRouterServer) -> None:
     """As reported where it is, by the list where not; the session groups what belongs together."""
     collection_id = upload(opened, "handbook.docx", word_file(HANDBOOK))
     message = ask(opened, collection_id)
@@ -96,26 +79,26 @@ def test_every_call_of_an_answer_is_priced(opened: Services, server: OpenRouterS
     entries = list(opened.ledger.entries(*century))
     assert {entry.stage for entry in entries} == {"indexing", "searching", "reranking", "writing"}
     assert sum(entry.spending.usage.cost or 0.0 for entry in entries if entry.about == message.id) == usage.cost
-    sessions = {request.headers.get("x-session-id") for request in server.requests if request.path.endswith("/rerank")}
+    sessions = {request.headers.get("x-session-id") for request in host.requests if request.path.endswith("/rerank")}
     assert sessions == {message.conversation_id}
 
 
-def test_changing_the_embedding_model_is_announced_and_carried_out(opened: Services, server: OpenRouterServer) -> None:
+def test_changing_the_embedding_model_is_announced_and_carried_out(opened: Services, host: OpenRouterServer) -> None:
     """What it takes is known before; the former vectors are not asked for again on the way back."""
     collection_id = upload(opened, "handbook.docx", word_file(HANDBOOK))
     plan = opened.reindexing("maker/embed-1", None)
     assert (plan.passages, plan.known, plan.tokens > 0, plan.cost is not None) == (3, 0, True, True)
-    opened.choice.set_preferences(replace(opened.preferences, embedding_model="maker/embed-1"))
+    opened.choice.change(embedding_model="maker/embed-1")
     opened.indexer.reindex(collection_id)
-    until(lambda: opened.library.collection(collection_id).embedding_model == "openrouter:maker/embed-1")
+    until(lambda: opened.library.collection(collection_id).embedding_model == "openrouter:maker/embed-1", PATIENCE)
     assert ask(opened, collection_id).state == "complete"
     assert opened.reindexing("maker/seeing-embed-1", None).known == 3
 
 
-def test_a_failed_answer_says_what_to_do_and_keeps_the_details(opened: Services, server: OpenRouterServer) -> None:
+def test_a_failed_answer_says_what_to_do_and_keeps_the_details(opened: Services, host: OpenRouterServer) -> None:
     """One sentence, and what stands behind it apart."""
     collection_id = upload(opened, "handbook.docx", word_file(HANDBOOK))
-    server.always = fails(402, "Insufficient credits.")
+    host.always = fails(402, "Insufficient credits.")
     message = ask(opened, collection_id)
     assert (message.state, message.text) == ("failed", "")
     assert message.problem is not None and "redit" in message.problem
@@ -127,15 +110,15 @@ def test_a_failed_answer_says_what_to_do_and_keeps_the_details(opened: Services,
     )
 
 
-def test_a_spent_budget_stops_the_next_question(opened: Services, server: OpenRouterServer) -> None:
+def test_a_spent_budget_stops_the_next_question(opened: Services, host: OpenRouterServer) -> None:
     """Before anything is sent."""
     collection_id = upload(opened, "handbook.docx", word_file(HANDBOOK))
     ask(opened, collection_id)
-    opened.choice.set_preferences(replace(opened.preferences, monthly_budget=0.0001))
-    asked = len(server.requests)
+    opened.choice.change(monthly_budget=0.0001)
+    asked = len(host.requests)
     message = ask(opened, collection_id)
     assert message.problem is not None and "budget" in message.problem
-    assert len(server.requests) == asked
+    assert len(host.requests) == asked
 
 
 def scan(words: str) -> io.BytesIO:
@@ -150,7 +133,7 @@ def scan(words: str) -> io.BytesIO:
     return file
 
 
-def test_a_scanned_page_is_found_judged_and_shown_as_a_picture(opened: Services, server: OpenRouterServer) -> None:
+def test_a_scanned_page_is_found_judged_and_shown_as_a_picture(opened: Services, host: OpenRouterServer) -> None:
     """Its picture goes to the embedder, the reranker and the writer, as data and never as an address."""
     collection = opened.library.create_collection("Scans", opened.models.embeddings)
     opened.library.set_figures(collection.id, True)
@@ -158,10 +141,10 @@ def test_a_scanned_page_is_found_judged_and_shown_as_a_picture(opened: Services,
     opened.indexer.wake()
     ready(opened, collection.id)
     message = ask(opened, collection.id, "What does the scan say?")
-    sent = {request.path.rpartition("/")[2]: request.body for request in server.requests if request.body}
+    sent = {request.path.rpartition("/")[2]: request.body for request in host.requests if request.body}
     embedded = next(
         request.body["input"][0]["content"]
-        for request in server.requests
+        for request in host.requests
         if request.path.endswith("/embeddings") and isinstance(request.body["input"][0], dict)
     )
     assert embedded[-1]["image_url"]["url"].startswith("data:image/")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from rag import services
+from rag.openrouter import client
 from rag.settings import Stage
 
 STAGES: tuple[Stage, ...] = ("chat", "embeddings", "rerank")
@@ -15,9 +16,8 @@ def is_served(stage: Stage) -> bool:
 
 
 def is_openrouter(stage: Stage) -> bool:
-    """Whether that server is OpenRouter itself, and not one that speaks its language."""
-    host = services.get().choice.client(stage).host
-    return host == "openrouter.ai" or host.endswith(".openrouter.ai")
+    """Whether that server is OpenRouter itself."""
+    return client.is_openrouter(services.get().choice.client(stage).host)
 
 
 def where(stage: Stage) -> str:

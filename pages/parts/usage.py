@@ -1,6 +1,6 @@
 """The Usage part of the settings: what calls to models' servers took, the monthly budget, the key's own limit."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ from pages.parts.words import count
 from rag import services
 from rag.errors import OverBudget
 from rag.openrouter.models import KeyInfo
-from rag.usage import Grouping, Total, csv, dollars, month_of, next_month
+from rag.usage import NOTHING, Grouping, Total, csv, dollars, month_of, next_month
 
 _MONTH, _DAYS, _ALWAYS = "This month", "Last 30 days", "All time"
 _GROUPINGS: Mapping[str, Grouping] = {"Model": "model", "Collection": "collection", "Stage": "stage", "Day": "day"}
@@ -88,7 +88,7 @@ def _budget_state() -> None:
 
 
 def _this_month(stages_of_month: Sequence[Total]) -> None:
-    total = _sum(stages_of_month)
+    total = sum(stages_of_month, NOTHING)
     budget = services.get().preferences.monthly_budget
     st.subheader(f"{_now():%B %Y}", anchor=False)
     with st.container(horizontal=True, key="month"):
@@ -114,25 +114,6 @@ def _reservations(total: Total) -> None:
         said.append(f"What {count(total.unpriced, 'call')} cost is not known, so the sum is higher than shown.")
     if said:
         st.caption(literal(" ".join(said)))
-
-
-def _sum(totals: Iterable[Total]) -> Total:
-    whole = Total("", 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0)
-    for one in totals:
-        whole = Total(
-            "",
-            whole.calls + one.calls,
-            whole.failed + one.failed,
-            whole.prompt_tokens + one.prompt_tokens,
-            whole.completion_tokens + one.completion_tokens,
-            whole.cached_tokens + one.cached_tokens,
-            whole.search_units + one.search_units,
-            whole.cost + one.cost,
-            whole.estimated + one.estimated,
-            whole.seconds + one.seconds,
-            whole.unpriced + one.unpriced,
-        )
-    return whole
 
 
 # ---------------------------------------------------------------- where it went
@@ -167,7 +148,7 @@ def _breakdown() -> None:
     by = _GROUPINGS[grouping]
     _table(grouping, days[::-1] if by == "day" else ledger.totals(by, since))
     if period != _MONTH:
-        _reservations(_sum(days))
+        _reservations(sum(days, NOTHING))
     _download(since)
 
 
@@ -202,7 +183,7 @@ def _chart(days: Sequence[Total], since: datetime | None) -> None:
 
 
 def _table(grouping: str, totals: Sequence[Total]) -> None:
-    whole = _sum(totals)
+    whole = sum(totals, NOTHING)
     amount = st.column_config.NumberColumn(format=f"$%.{_places(totals)}f", width=_AMOUNT_WIDTH)
     number = st.column_config.NumberColumn(format="localized")
     columns: dict[str, list[Any]] = {

@@ -112,8 +112,7 @@ class Client:
         headers = {"User-Agent": "Footnote", "X-OpenRouter-Title": attribution.title}
         if secret:
             headers["Authorization"] = f"Bearer {secret}"
-        is_openrouter = url.host == "openrouter.ai" or url.host.endswith(".openrouter.ai")
-        if referer := attribution.url or (_LOCAL_REFERER if is_openrouter else None):
+        if referer := attribution.url or (_LOCAL_REFERER if is_openrouter(url.host) else None):
             headers["HTTP-Referer"] = referer
         self.limiter = Limiter()
         self._base_url = str(url)
@@ -316,6 +315,11 @@ class Client:
             case _:
                 meaning = failures.BROKEN
         return self._failed(meaning, purpose)
+
+
+def is_openrouter(host: str) -> bool:
+    """Whether a server is OpenRouter itself, and not one that speaks its language."""
+    return host == "openrouter.ai" or host.endswith(".openrouter.ai")
 
 
 def _posted(call: Call) -> _Request:
